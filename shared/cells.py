@@ -1,13 +1,13 @@
-"""How spreadsheets write what files of codes are made of; whatever could mean two things stays as it is."""
+"""How spreadsheets write the values in files of codes; anything ambiguous is left unchanged."""
 
 import re
 from typing import Final
 
 # A formula that keeps 00123 from becoming a number.
 _KEPT_TEXT: Final = re.compile(r'\s*="([^"]*)"\s*')
-# With up to two digits behind it a comma is a decimal separator; 1,000 could be either.
+# Before up to two digits, a comma is a decimal separator; 1,000 could be either.
 _COMMA: Final = re.compile(r"-?[0-9]{1,15},[0-9]{1,2}", re.ASCII)
-# Where thousands have a separator of their own, the other one is the decimal separator.
+# If thousands have a separator, the other one is the decimal separator.
 _ENGLISH: Final = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]{1,4}", re.ASCII)
 _CONTINENTAL: Final = re.compile(r"-?[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]{1,4}", re.ASCII)
 _SPACED: Final = re.compile(r"-?[0-9]{1,3}(?:[ \u00a0\u202f'\u2019][0-9]{3})+(?:[.,][0-9]{1,2})?")
@@ -25,14 +25,14 @@ _NO: Final = frozenset(
 
 
 def kept_text(cell: str) -> str:
-    """Return the text of a cell such as `="00123"`, and any other cell as it is."""
+    """Return the text of a cell such as `="00123"`, and any other cell unchanged."""
     # Nearly all cells, at the cost of one look.
     found = _KEPT_TEXT.fullmatch(cell) if '="' in cell else None
     return found[1] if found else cell
 
 
 def plain_number(text: str) -> str:
-    """Return a number with a decimal point and no other separator; a text that is none, or two, as it is."""
+    """Return a number with a decimal point as its only separator; any other or ambiguous text unchanged."""
     if _COMMA.fullmatch(text):
         return text.replace(",", ".")
     if _ENGLISH.fullmatch(text):
@@ -45,7 +45,7 @@ def plain_number(text: str) -> str:
 
 
 def could_be_thousands(text: str) -> bool:
-    """Return whether 1.000 or 1.250 stands here, which is one and a bit or a thousand and more."""
+    """Return whether this is like 1.000 or 1.250, which may be one or a thousand and more."""
     before, point, behind = text.partition(".")
     return bool(point) and 1 <= len(before.lstrip("-")) <= 3 and len(behind) == 3
 
@@ -56,6 +56,6 @@ def plain_percentage(text: str) -> str:
 
 
 def flag(text: str) -> bool | None:
-    """Return what a cell says that means yes or no; None for any other."""
+    """Return the boolean of a cell that means yes or no; None for any other."""
     folded = text.strip().lower()
     return True if folded in _YES else False if folded in _NO else None

@@ -2,6 +2,6 @@
 
 Consumes `code.redeemed` and `code.redemption_voided`, to show how often codes were used; emits `codes.generated`,
 `codes.batch_completed`, `coupon.created`, `coupon.updated`, `code.updated`, `quota.low` and `quota.exhausted`.
-Publishes views that the other services read: what a decision about a code needs, who holds an API key, and which
-partners there are. Never decides whether a code may be used.
+Publishes views that the other services read: the terms of codes, the holders of API keys, and the partners.
+ Never decides whether a code may be used.
 """

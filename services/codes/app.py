@@ -75,16 +75,16 @@ from shared.web.operator import OPERATING, Operating
 
 SERVICE = "codes"
 DRAIN_SECONDS = 5.0
-# Our events are news, and so are the uses that we count; what customers wait for on this machine goes first.
+# Nobody waits for our events or the uses that we count; work that customers wait for on this machine goes first.
 GATHER_SECONDS = 0.25
 
 
 async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set; then take nothing more, finish what is in hand, and close in reverse order."""
+    """Serve until `stop` is set; then take no new work, finish what is in hand, and close in reverse order."""
     amqp_url = settings.amqp_url.get_secret_value()
     async with (
         pool.connect(settings.database_url.get_secret_value(), SERVICE, settings.database_pool_size) as database,
-        # One statement that takes arrays of any length: planning it each time would cost as much as running it.
+        # A statement with arrays of any length: planning it each time would cost as much as running it.
         pool.connect(settings.database_url.get_secret_value(), SERVICE, 2, generic_plans=True) as minting,
         Publisher(amqp_url, topology.EXCHANGE_CODES) as publisher,
         RedemptionClient.connected(settings.redemption_url) as redemption,
@@ -152,7 +152,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
 
 
 def build_removals(database: Database, settings: CodesSettings, clock: Clock = utc_now) -> list[Removal]:
-    """Wire what removes old rows, table by table; does no I/O."""
+    """Wire the purges, table by table; does no I/O."""
     events_kept = timedelta(days=settings.event_retention_days)
     inbox_kept = settings.inbox_kept
     audit_kept = timedelta(days=settings.audit_retention_days)
@@ -163,7 +163,7 @@ def build_removals(database: Database, settings: CodesSettings, clock: Clock = u
 
 
 def build_runner(database: Database, clock: Clock, hand_over: Callable[[Sequence[OutboxEvent]], None]) -> RunJobs:
-    """Wire what works through the jobs; does no I/O."""
+    """Wire the runner of jobs; does no I/O."""
     chunks: dict[JobKind, Chunk] = {
         "batch": BatchChunk(new_id),
         "import": ImportChunk(new_id),
@@ -182,7 +182,7 @@ def build_use_cases(
     wake_runner: Callable[[], None],
     redemption: RedemptionClient,
 ) -> UseCases:
-    """Wire what the handlers call; does no I/O."""
+    """Wire the use cases; does no I/O."""
     answer_once = AnswerOnce(database, clock, seal)
     return UseCases(
         create_program=CreateProgram(answer_once, new_id),

@@ -1,4 +1,4 @@
-"""Events in: codes redeemed and taken back, from the queue `codes.redemptions`, for the uses shown on codes."""
+"""Events in: redeemed and voided codes, from the queue `codes.redemptions`, for the uses shown on codes."""
 
 import hashlib
 import uuid
@@ -17,7 +17,7 @@ from shared.modes import in_mode
 
 @dataclass(frozen=True, slots=True)
 class RedemptionsHandler:
-    """Handles one batch: what cannot be understood is rejected, the rest goes to the use case together."""
+    """Handles one batch: rejects invalid events, and passes the rest to the use case together."""
 
     record_usage: RecordUsage
 

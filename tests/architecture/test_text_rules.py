@@ -29,6 +29,7 @@ _PLAIN = (
     "mintwire/",
     "receivers/",
     "scripts/",
+    "services/codes/",
     "services/webhooks/",
     "shared/",
     "tests/bench/",

@@ -1,4 +1,4 @@
-"""Who acts on the objects of a program, and how far they reach."""
+"""Who acts on the objects of a program, and what they can reach."""
 
 import uuid
 from collections.abc import Collection
@@ -9,9 +9,9 @@ from shared.modes import is_test
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Whoever asks. `program_id` is the program that they are confined to; None is the operator, who reaches all.
+    """The caller. `program_id` is the program that it is confined to; None is the operator, who reaches all.
 
-    `key_id` is the id of the key, or of the account (`is_account`), that what they make goes back to.
+    `key_id` is the id of the key, or of the account (`is_account`), recorded as the creator of what it creates.
     """
 
     program_id: uuid.UUID | None
@@ -26,7 +26,7 @@ class Actor:
         return self.program_id is None
 
     def reaches(self, program_id: uuid.UUID) -> bool:
-        """Whether this actor may see the program and what belongs to it."""
+        """Whether this actor may see the program and its objects."""
         return self.program_id is None or self.program_id == program_id
 
     @property
@@ -35,5 +35,5 @@ class Actor:
         return self.program_id is not None and is_test(self.program_id)
 
     def lacks(self, scopes: Collection[str]) -> list[str]:
-        """Return which of these scopes this actor does not have and so cannot grant; the operator lacks none."""
+        """Return the scopes that this actor lacks and so cannot grant; the operator lacks none."""
         return [] if self.is_operator else sorted(set(scopes) - self.scopes)

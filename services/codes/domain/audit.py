@@ -1,4 +1,4 @@
-"""The audit log: one entry for each change that somebody made, with what it was before and what it is since."""
+"""The audit log: one entry per change, with old and new values."""
 
 import uuid
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from shared.modes import shown_id
 
 ObjectType = Literal["program", "partner", "key", "quota", "coupon", "promotion_code", "job"]
 
-# Of each amount the member that says its currency: an amount alone says nothing.
+# The member with the currency of each amount: an amount alone says nothing.
 _CURRENCIES: Final = {
     "amount_minor": "currency",
     "max_discount_minor": "currency",
@@ -19,7 +19,7 @@ _CURRENCIES: Final = {
     "budget_minor": "budget_currency",
 }
 
-# Said by the entry itself, or by the counters that are no one's change.
+# In the entry itself, or counters that nobody changes directly.
 _NOT_TOLD: Final = frozenset(
     (
         *("id", "created_at", "updated_at", "made_by_key_id", "created_by_key_id"),
@@ -28,13 +28,13 @@ _NOT_TOLD: Final = frozenset(
 )
 
 
-# What nobody has to be told: it is so unless somebody says otherwise.
+# Defaults, which need no entry unless a request sets something else.
 _AS_EVER: Final = {"opening_uses": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """Who did what to which object; `changes` maps members to what they were (`from`) and are (`to`)."""
+    """Who did what to which object; `changes` maps members to their old (`from`) and new (`to`) values."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -48,7 +48,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """Which entries are asked for, all at once; None asks for nothing."""
+    """A filter of entries; all given members must match, None matches everything."""
 
     program_id: uuid.UUID | None = None
     object_id: uuid.UUID | None = None
@@ -60,7 +60,7 @@ class AuditFilter:
 
 
 def creation(made: object) -> Document:
-    """Return the changes that an object's making is: each member that has a value."""
+    """Return the changes of a creation: each member that has a value."""
     members = _members(made)
     return {
         name: {"to": value, **_currencies(name, to=members)}
@@ -70,7 +70,7 @@ def creation(made: object) -> Document:
 
 
 def difference(before: object, after: object) -> Document:
-    """Return the members of two states of an object that differ; of what nests, the whole member."""
+    """Return the members that differ between two states of an object; a nested member as a whole."""
     old, new = _members(before), _members(after)
     return {
         name: {"from": old[name], "to": new[name], **_currencies(name, old=old, to=new)}
@@ -88,7 +88,7 @@ def _currencies(name: str, to: Mapping[str, Any], old: Mapping[str, Any] | None 
 
 def _members(thing: object) -> dict[str, Any]:
     if not is_dataclass(thing):
-        raise TypeError("only dataclasses are told of")
+        raise TypeError("only dataclasses can be compared")
     return {f.name: _plain(getattr(thing, f.name)) for f in fields(thing) if f.name not in _NOT_TOLD}
 
 

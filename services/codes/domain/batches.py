@@ -1,4 +1,4 @@
-"""Batches: many codes of one coupon, alike but for their random symbols; checked before any is made."""
+"""Batches: many codes of one coupon that differ only in random symbols; checked before any is created."""
 
 import uuid
 from dataclasses import dataclass, field, fields
@@ -12,13 +12,13 @@ from services.codes.domain.given import Given, Metadata
 from services.codes.domain.promotion_codes import PromotionCode
 
 MAX_COUNT: Final = 5_000_000
-# Up to so many codes are made while the caller waits.
+# Up to this many codes are created while the caller waits.
 MAX_INLINE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchTerms:
-    """What all codes of a batch have in common, in the units that are stored."""
+    """The common terms of a batch's codes, in stored units."""
 
     partner_id: uuid.UUID | None = None
     is_active: bool = True
@@ -35,7 +35,7 @@ class BatchTerms:
 
 @dataclass(frozen=True, slots=True)
 class BatchDraft:
-    """A batch as it is asked for."""
+    """A requested batch."""
 
     count: int
     pattern: CodePattern
@@ -44,17 +44,17 @@ class BatchDraft:
 
 
 def batch_terms(code: PromotionCode) -> BatchTerms:
-    """Return what codes like this one have in common."""
+    """Return the common terms of codes like this one."""
     return BatchTerms(**{each.name: getattr(code, each.name) for each in fields(BatchTerms)})
 
 
 def estimated_live(pattern: CodePattern, sampled: int, taken: int) -> int:
-    """Return how many codes of a pattern are live, seen from a sample; exact when the sample holds all of them."""
+    """Estimate how many codes of a pattern are live from a sample; exact if the sample holds all of them."""
     return pattern.possible * taken // sampled if sampled else 0
 
 
 def check_feasible(draft: BatchDraft, existing: int) -> None:
-    """Raise CodeSpaceTooSmall or GuessableCodes unless the pattern has room beside the codes that exist."""
+    """Raise CodeSpaceTooSmall or GuessableCodes unless the pattern has room beside the existing codes."""
     pattern, live = draft.pattern, draft.count + existing
     if live > pattern.usable():
         needed = pattern.needed_length(live, allow_weak=draft.allow_weak)

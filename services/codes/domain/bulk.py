@@ -10,10 +10,10 @@ from services.codes.domain.documents import Document
 
 @dataclass(frozen=True, slots=True)
 class BulkDraft:
-    """A bulk action as it is asked for: on codes named by their ids, or else on a selection.
+    """A requested bulk action, on codes named by ids or on a selection.
 
     `expires_at` and `extend_seconds` belong to `extend`, `partner_id` to `assign`. A bare date becomes a moment before
-    the job is made.
+    the job is created.
     """
 
     action: BulkAction
@@ -25,7 +25,7 @@ class BulkDraft:
 
 
 def bulk_spec(draft: BulkDraft) -> Document:
-    """Return a bulk action as it is kept with its job."""
+    """Return a bulk action in the form stored with its job."""
     return {
         "action": draft.action,
         "ids": None if draft.ids is None else [str(each) for each in draft.ids],
@@ -37,7 +37,7 @@ def bulk_spec(draft: BulkDraft) -> Document:
 
 
 def bulk_of(spec: Document) -> BulkDraft:
-    """Return a bulk action as it was kept."""
+    """Return a bulk action from its stored form."""
     return BulkDraft(
         action=spec["action"],
         ids=None if spec["ids"] is None else tuple(uuid.UUID(each) for each in spec["ids"]),

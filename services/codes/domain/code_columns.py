@@ -1,7 +1,6 @@
-"""The columns of a file of codes: how the text of a cell, or a JSON value, becomes a value of ours, by one table.
+"""The columns of a file of codes: one table that converts the text of a cell, or a JSON value, to our value.
 
-Files come from spreadsheets and other shops, so what they write for one thing is read in all the usual forms. What
-could mean two things is refused.
+Files come from spreadsheets and other shops, so all their usual forms are accepted. Anything ambiguous is refused.
 """
 
 import re
@@ -16,7 +15,7 @@ from shared.cells import could_be_thousands, flag, plain_number, plain_percentag
 from shared.strict_json import StrictJSONError, loads
 from shared.times import parse_time
 
-# A line is a record: in CSV one with line ends inside quotes is one line.
+# A line is a record: a CSV record with line ends inside quotes is one line.
 MAX_LINE_BYTES: Final = 16 * 1024
 MAX_TEXT: Final = 255
 _MAX_INT: Final = 2**31 - 1
@@ -26,7 +25,7 @@ _TIME_FORM: Final = (
     "must be a date and time, such as 2026-03-18T23:29:28Z or 2026-03-18 23:29, or a date, such as 2026-03-18"
 )
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-# As Shopify writes times (2026-03-18 23:29:28 -0500), WooCommerce and Stripe's dashboard (2026-03-18 23:29), and the
+# The times of Shopify (2026-03-18 23:29:28 -0500), WooCommerce and Stripe's dashboard (2026-03-18 23:29), and the
 # seconds since 1970 of Stripe's API.
 _SHOP_TIME: Final = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)[Tt ](?P<time>\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?)"
@@ -40,7 +39,7 @@ Value = str | bool | int | datetime | date | Decimal | Mapping[str, Any] | None
 
 
 def _as_text(value: Any) -> Any:
-    # Shops number their codes and customers, so a whole number is taken for the text that it is written by.
+    # Shops number their codes and customers, so a whole number is accepted as its text.
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -54,12 +53,12 @@ def _text(value: Any) -> str:
 def _code(value: Any) -> str:
     value = _as_text(value)
     if not isinstance(value, str):
-        raise ValueError("must be a text")  # noqa: TRY004 - the text goes to whoever wrote the file
+        raise ValueError("must be a text")  # noqa: TRY004 - the text goes to the author of the file
     return checked_code(value)
 
 
 def _written(value: Any) -> str:
-    """Return a value as a cell has it; empty for what no cell can have."""
+    """Return a value as the text of a cell; empty if no cell can contain it."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(value).strip() if isinstance(value, str | int | float) else ""
@@ -95,7 +94,7 @@ def _moment(value: Any) -> datetime | date:
 
 
 def _moment_in(text: str) -> datetime | date | None:
-    """Read the forms of shops and spreadsheets too; a time without an offset stays so, to be one in the program's."""
+    """Also read the forms of shops and spreadsheets; a time without an offset is later placed in the program's zone."""
     try:
         if _DATE.fullmatch(text):
             return date.fromisoformat(text)
@@ -133,7 +132,7 @@ def _object(value: Any) -> dict[str, Any]:
     if isinstance(value, str):
         value = json_value(value)
     if not isinstance(value, dict):
-        raise ValueError("must be a JSON object")  # noqa: TRY004 - the text goes to whoever wrote the file
+        raise ValueError("must be a JSON object")  # noqa: TRY004 - the text goes to the author of the file
     if len(value) > _MAX_MEMBERS or not all(1 <= len(name) <= _MAX_MEMBER_NAME for name in value):
         raise ValueError(f"must have at most {_MAX_MEMBERS} members with names of 1 to {_MAX_MEMBER_NAME} characters")
     if not all(_is_scalar(member) for member in value.values()):
@@ -149,7 +148,7 @@ def _is_scalar(value: Any) -> bool:
     return value is None or isinstance(value, float)
 
 
-# How the text of a cell (CSV), or a JSON value of any form that a cell may have, becomes a value of ours.
+# The conversion of a cell's text (CSV), or of a JSON value in any form that a cell may have.
 COLUMNS: Final[Mapping[str, Callable[[Any], Value]]] = {
     "code": _code,
     "external_id": _text,
@@ -168,7 +167,7 @@ COLUMNS: Final[Mapping[str, Callable[[Any], Value]]] = {
     "metadata": _object,
     "opening_uses": _uses,
 }
-# The columns' names for members of a code, where these have others.
+# The names of columns that differ from the members of a code.
 COLUMN_NAMES: Final[Mapping[str, str]] = {
     "canonical": "code",
     "is_active": "active",
@@ -179,23 +178,23 @@ COLUMN_NAMES: Final[Mapping[str, str]] = {
     "is_limited_to_partner": "partner_only",
     "commission_hundredths": "commission_percent",
 }
-# What an export has besides: for people and other programs, passed over when it is read.
+# Further columns of an export, for people and other programs; ignored by an import.
 SHOWN_COLUMNS: Final = ("id", "coupon", "url", "times_redeemed", "batch_id", "created_at", "updated_at")
 ALL_COLUMNS: Final = (*COLUMNS, *SHOWN_COLUMNS)
 
 
 def check_thousands(values: Mapping[str, Value]) -> None:
-    """Raise ValueError where an amount that was written 1.250 could be of more than a thousand.
+    """Raise ValueError if an amount written as 1.250 could mean more than a thousand.
 
-    That is clear only from the currency: where it has three decimal places, so may its amounts.
+    Only the currency decides: if it has three decimal places, so may its amounts.
     """
     amount, currency = values.get("minimum_order_value"), values.get("minimum_order_currency")
     if isinstance(amount, Decimal) and could_be_thousands(str(amount)) and decimal_places(str(currency).upper()) != 3:
-        raise ValueError(f"must be written without a separator of thousands; {amount} could be one")
+        raise ValueError(f"must be written without a thousands separator; {amount} could be one")
 
 
 def json_value(text: str) -> Any:
-    """Read strict JSON; raises ValueError, whose text follows the name of what is wrong."""
+    """Read strict JSON; raises ValueError, whose text follows the field's name."""
     try:
         return loads(text.encode(), max_bytes=MAX_LINE_BYTES)
     except StrictJSONError as error:

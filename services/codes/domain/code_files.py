@@ -1,6 +1,6 @@
-"""Files of promotion codes, CSV and NDJSON: how a code is written, how a line is cut off and read.
+"""Files of promotion codes, CSV and NDJSON: how a code is written, and how lines are split and read.
 
-What is written can be read again. A line that cannot be read says why and harms no other.
+An export can be imported again. A line that cannot be read reports why and affects no other.
 """
 
 import csv
@@ -34,7 +34,7 @@ _BETWEEN_WORDS: Final = re.compile(r"[\s_-]+")
 
 
 class LineRefused(Exception):
-    """A line cannot be taken in; `reason` is a stable code."""
+    """A line is refused; `reason` is a stable code."""
 
     def __init__(self, reason: str, detail: str, code: str | None = None) -> None:
         super().__init__(detail)
@@ -45,7 +45,7 @@ class LineRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as it stands in the file, its end included, and how many lines it takes up."""
+    """A record with its end as in the file, and its number of lines."""
 
     raw: bytes
     lines: int
@@ -53,7 +53,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The records at the beginning of some bytes; `is_skipping` while the rest of a line that is too long is left."""
+    """The records at the beginning of some bytes; `is_skipping` inside a line that is too long."""
 
     records: Sequence[Record]
     consumed: int
@@ -62,16 +62,16 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """How columns are known: by our names in any case, with blanks or dashes for `_`, or by names that stand for ours.
+    """Names of columns: ours in any case, with blanks or dashes for `_`, or mapped names.
 
-    With `ignores_unknown` a column that is not known is passed over instead of refused.
+    With `ignores_unknown`, an unknown column is ignored instead of refused.
     """
 
     mapped: Mapping[str, str] = field(default_factory=dict)
     ignores_unknown: bool = False
 
     def known(self, name: str) -> str | None:
-        """Return our name of a column; None if it is not known."""
+        """Return our name of a column; None if it is unknown."""
         folded = _folded(name)
         return self.mapped.get(folded) or _BY_FOLDED_NAME.get(folded)
 
@@ -80,13 +80,13 @@ OUR_NAMES: Final = Names()
 
 
 def checked_names(pairs: str, *, ignores_unknown: bool) -> Names:
-    """Read pairs such as `Coupon code=code,Ende=expires_at`; raises ValueError for what names no column of ours."""
+    """Read pairs such as `Coupon code=code,Ende=expires_at`; raises ValueError if ours is not a column."""
     mapped: dict[str, str] = {}
     for pair in pairs.split(",") if pairs else ():
         theirs, equals, ours = pair.rpartition("=")
         column = _BY_FOLDED_NAME.get(_folded(ours), "")
         if not equals or not theirs.strip() or column not in COLUMNS:
-            raise ValueError(f"must be pairs theirs=ours, comma-separated, with ours one of {', '.join(COLUMNS)}")
+            raise ValueError(f"must be pairs yours=ours, comma-separated, with ours one of {', '.join(COLUMNS)}")
         mapped[_folded(theirs)] = column
     return Names(mapped, ignores_unknown)
 
@@ -101,16 +101,15 @@ _BY_FOLDED_NAME: Final = {_folded(name): name for name in ALL_COLUMNS}
 def split_records(
     data: bytes, kind: FileFormat, *, is_end: bool, is_skipping: bool, most: int, delimiter: str = ","
 ) -> Split:
-    """Cut records off, up to `most`; what may go on beyond the bytes is left unless they are the end of the file.
+    """Split off up to `most` records; one that may continue beyond the bytes is left, except at the end of the file.
 
-    A quote that is never closed costs the line that it stands in, not the rest of the file, nor what comes before the
-    next quote.
+    An unclosed quote costs its own line, not the rest of the file, nor the lines before the next quote.
     """
     records: list[Record] = []
     place = 0
     if is_skipping:
         found = next_line(data, 0, is_end=is_end)
-        # Of a return at the very end it is not known yet whether the end of the line goes on.
+        # A return at the very end may be the first half of a line end.
         place = (len(data) - data.endswith(b"\r")) if found is None else found
         is_skipping = found is None
     while place < len(data) and len(records) < most:
@@ -118,7 +117,7 @@ def split_records(
         if end is None:
             if len(data) - place <= MAX_LINE_BYTES:
                 break
-            # Enough to be refused by its length; its end is looked for in what comes.
+            # Long enough to be refused; its end is searched for in the next bytes.
             records.append(Record(data[place : place + MAX_LINE_BYTES + 1], 1))
             place, is_skipping = len(data) - data.endswith(b"\r"), True
             break
@@ -129,25 +128,25 @@ def split_records(
 
 
 def _record_end(data: bytes, start: int, kind: FileFormat, delimiter: str, *, is_end: bool) -> int | None:
-    """Return where the record that begins at `start` ends; None if its end is not among the bytes."""
+    """Return the end of the record that begins at `start`; None if it is not among the bytes."""
     first = end = next_line(data, start, is_end=is_end)
     if kind == "ndjson" or first is None:
         return first
     counted, quotes = start, 0
     while end is not None:
-        # Only what has been added is looked at: a record of many short lines is else counted anew for each.
+        # Only the added part is checked: otherwise a record of many short lines is counted again for each.
         quotes += data.count(b'"', counted, end)
         if quotes % 2 == 0:
             return end if end == first or _is_csv(data[start:end], delimiter) else first
         if end - start > MAX_LINE_BYTES or (end == len(data) and is_end):
             return first
         counted, end = end, next_line(data, end, is_end=is_end)
-    # With more than a line's length in hand and the quote still open, it is not going to be closed.
+    # After more than a line's maximum length, an open quote will not be closed.
     return first if len(data) - start > MAX_LINE_BYTES else None
 
 
 def _is_csv(raw: bytes, delimiter: str) -> bool:
-    """Whether several lines are one record: what opens a cell on another line is no end of a quote on the first."""
+    """Whether several lines are one record: a quote that opens a cell on a later line closes none on the first."""
     try:
         _cells(raw.decode("utf-8", "replace"), delimiter)
     except LineRefused:
@@ -156,9 +155,9 @@ def _is_csv(raw: bytes, delimiter: str) -> bool:
 
 
 def next_line(data: bytes, start: int, *, is_end: bool) -> int | None:
-    """Return where the line after the one at `start` begins; None if that is not known from these bytes.
+    """Return the start of the line after the one at `start`; None if these bytes do not tell.
 
-    Any line end will do: files that were put together from several have them mixed.
+    Accepts any line end: concatenated files have mixed ones.
     """
     found = _LINE_END.search(data, start)
     if found and (is_end or found.end() < len(data) or found[0] != b"\r"):
@@ -171,7 +170,7 @@ def _unguarded(cell: str) -> str:
 
 
 def csv_trailer(count: int, sha256: str) -> str:
-    """Write the last line of a CSV export, which is no record."""
+    """Write the last line of a CSV export, which is not a record."""
     return f"# count={count} sha256={sha256}\n"
 
 
@@ -186,18 +185,18 @@ def ndjson_trailer(count: int, sha256: str) -> str:
 
 
 def checked_header(record: bytes, delimiter: str = ",", names: Names = OUR_NAMES) -> tuple[str | None, ...]:
-    """Return the columns that a CSV file begins with, None for those that are passed over; raises LineRefused."""
+    """Return the columns that a CSV file begins with, None for ignored ones; raises LineRefused."""
     written = [name.strip() for name in _cells(decoded(record), delimiter)]
     columns = tuple(names.known(name) for name in written)
     unknown = [name for name, column in zip(written, columns, strict=True) if name and column is None]
     if unknown and not names.ignores_unknown:
-        raise LineRefused("unknown_column", f"These columns are not known: {_listed(unknown)}.")
-    # A slip of the pen would leave out what it stands for, such as the end of all codes.
+        raise LineRefused("unknown_column", f"These columns are unknown: {_listed(unknown)}.")
+    # A typing error would drop the column it stands for, such as the expiry of all codes.
     if absent := sorted(names.mapped.keys() - {_folded(name) for name in written}):
-        raise LineRefused("missing_column", f"The file has no such columns as map names: {_listed(absent)}.")
+        raise LineRefused("missing_column", f"The file lacks these columns of map: {_listed(absent)}.")
     known = [column for column in columns if column is not None]
     if repeated := sorted({column for column in known if known.count(column) > 1}):
-        raise LineRefused("repeated_column", f"A column must not be named twice: {_listed(repeated)}.")
+        raise LineRefused("repeated_column", f"A column must not appear twice: {_listed(repeated)}.")
     if "code" not in known:
         raise LineRefused("missing_column", "The column code is missing.")
     return columns
@@ -220,7 +219,7 @@ def decoded(record: bytes) -> str:
 
 
 def read_csv_line(record: bytes, header: Sequence[str | None], delimiter: str = ",") -> dict[str, Value] | None:
-    """Return what a record says, empty cells left out; raises LineRefused.
+    """Return the cells of a record without empty ones; raises LineRefused.
 
     None for a trailer, an empty line and a row of empty cells.
     """
@@ -237,7 +236,7 @@ def read_csv_line(record: bytes, header: Sequence[str | None], delimiter: str = 
 
 
 def read_ndjson_line(record: bytes, names: Names = OUR_NAMES) -> dict[str, Value] | None:
-    """Return what an object says, nulls and blank texts left out; raises LineRefused.
+    """Return the members of an object without nulls and blank texts; raises LineRefused.
 
     None for a trailer or an empty line.
     """
@@ -256,9 +255,9 @@ def read_ndjson_line(record: bytes, names: Names = OUR_NAMES) -> dict[str, Value
     given = {name: value for name, value in known if name is not None and not _says_nothing(value)}
     unknown = sorted(name for name in members if names.known(name) is None)
     if unknown and not names.ignores_unknown:
-        raise LineRefused("unknown_column", f"These members are not known: {_listed(unknown)}.", _code_in(given))
+        raise LineRefused("unknown_column", f"These members are unknown: {_listed(unknown)}.", _code_in(given))
     if len({name for name, _ in known if name}) != sum(name is not None for name, _ in known):
-        raise LineRefused("repeated_column", "The line names one member twice.", _code_in(given))
+        raise LineRefused("repeated_column", "The line has a member twice.", _code_in(given))
     return _values(given)
 
 

@@ -1,4 +1,4 @@
-"""How the string of a code is made where none is given: what of it is fixed, and what is random."""
+"""How a code without a given string is generated: its fixed and random parts."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ _OF_PARTNER: Final = ("first_name", "last_name", "email")
 
 @dataclass(frozen=True, slots=True)
 class CodeForm:
-    """How the string of a code is made: fixed text, then random characters.
+    """How the string of a code is generated: fixed text, then random characters.
 
-    With `random_length` 0 a string that is taken gets a number behind it.
+    With `random_length` 0, a number is appended to a string that is taken.
     """
 
     text: str
@@ -29,9 +29,9 @@ class CodeForm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeStructure:
-    """What a string is put together from, in this order.
+    """The parts of a generated string, in this order.
 
-    Without a prefix and parts it looks as the partner's generated codes do. `random_length` is the program's if None.
+    Without a prefix and parts it looks like the partner's generated codes. `random_length` is the program's if None.
     """
 
     prefix: str | None = None
@@ -46,7 +46,7 @@ class CodeStructure:
 
 
 def form_of(structure: CodeStructure, settings: ProgramSettings, coupon: Coupon, partner: Partner | None) -> CodeForm:
-    """Return how codes of a structure look for a coupon and a partner; raises InvalidTerms."""
+    """Return the form of a structure's codes for a coupon and a partner; raises InvalidTerms."""
     if structure.prefix is None:
         return CodeForm(f"{partner.prefix}-" if partner else "", settings.code_length)
     text = structure.prefix + "".join(_parts(structure, coupon, partner))
@@ -77,7 +77,7 @@ def _word(text: str) -> str:
 
 
 def code_word(text: str) -> str:
-    """Return the capitals and digits of a text, accents taken off: what of a name can stand in a code."""
+    """Return the capitals and digits of a text, without accents: the part of a name that a code can contain."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().upper()
     return "".join(character for character in plain if character.isalnum())
 
@@ -87,5 +87,5 @@ def _amount(coupon: Coupon) -> str:
         amount = percent(coupon.percent_hundredths)
     else:
         amount = major_units(coupon.amount_minor or 0, coupon.currency or "")
-    # A code has no point, and without one 12.5 would promise 125.
+    # A code has no decimal point, and without one 12.5 would promise 125.
     return str(amount).replace(".", "P")

@@ -1,6 +1,6 @@
-"""How generated codes look: a pattern of literal and random symbols, how many codes it has, its check symbol.
+"""Patterns of generated codes: literal and random symbols, the number of possible codes, the check symbol.
 
-Randomness comes in as bytes. Everything is counted on canonical codes, because that is where codes are unique.
+Randomness comes in as bytes. All counts are of canonical codes, because these are unique.
 """
 
 import re
@@ -15,16 +15,16 @@ from services.codes.domain.obscenity import obscene_places, obscene_spans
 DEFAULT_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 DEFAULT_PATTERN: Final = "####-####-####"
 MAX_RANDOM: Final = 64
-# A space of so many codes is looked at whole.
+# A space of up to this many codes is enumerated.
 MAX_LOOKED_AT: Final = 4_096
-# With a check symbol behind it a code has at most 100 characters, as every code.
+# With a check symbol appended, a code has at most 100 characters, like every code.
 MAX_PATTERN_LENGTH: Final = 99
 
 CANONICAL_SYMBOLS: Final = "0123456789ABCDEFGHJKMNPQRSTUVWXYZ"
 CHECK_MODULUS: Final = 37
 _VALUES: Final = {symbol: value for value, symbol in enumerate(CANONICAL_SYMBOLS)}
-# Codes that are stored may have letters of any script, blanks and marks. What is made here has what every keyboard
-# types and what a check symbol can be computed of.
+# Stored codes may have letters of any script, blanks and marks. Generated ones have only what every keyboard types
+# and a check symbol can be computed from.
 PATTERN_SYMBOLS: Final = "letters A to Z and a to z, digits, - and _"
 _PATTERN: Final = re.compile(r"[0-9A-Za-z_#-]{1,99}", re.ASCII)
 _AFFIX: Final = re.compile(r"[0-9A-Za-z_-]{0,64}", re.ASCII)
@@ -37,7 +37,7 @@ _USABLE_SHARE: Final = 2
 
 
 class SpelledCodes(NamedTuple):
-    """Codes as they are shown and, in the same order, as they are compared."""
+    """Codes in their displayed form and, in the same order, in canonical form."""
 
     codes: list[str]
     canonicals: list[str]
@@ -45,9 +45,9 @@ class SpelledCodes(NamedTuple):
 
 @dataclass(frozen=True)
 class CodePattern:
-    """A pattern: `#` is a random symbol of the alphabet, all else stands for itself.
+    """A pattern: `#` is a random symbol of the alphabet, all else is literal.
 
-    With `has_check_symbol` a last symbol makes the canonical code divisible: see `is_check_right`.
+    With `has_check_symbol`, a last symbol makes the canonical code divisible: see `is_check_right`.
     """
 
     pattern: str = DEFAULT_PATTERN
@@ -56,7 +56,7 @@ class CodePattern:
 
     @cached_property
     def random_count(self) -> int:
-        """How many symbols are random."""
+        """The number of random symbols."""
         return self.pattern.count("#")
 
     @cached_property
@@ -71,13 +71,13 @@ class CodePattern:
 
     @cached_property
     def possible(self) -> int:
-        """How many different canonical codes there are; exact."""
+        """The exact number of different canonical codes."""
         if not self.has_check_symbol:
             return int(len(self.alphabet) ** self.random_count)
         return sum(count for rest, count in enumerate(self._by_remainder()) if self._check_of(rest) is not None)
 
     def every(self) -> list[str] | None:
-        """Return all canonical codes that there are; None where they are too many to be looked at."""
+        """Return all possible canonical codes; None if there are too many to enumerate."""
         if len(self.alphabet) ** self.random_count > MAX_LOOKED_AT:
             return None
         template = self.canonical_pattern.replace("#", "%s")
@@ -85,15 +85,15 @@ class CodePattern:
         return self._checked(canonicals, canonicals).canonicals if self.has_check_symbol else canonicals
 
     def usable(self) -> int:
-        """Return how many codes may be in use at most."""
+        """Return the maximum number of codes in use."""
         return self.possible // _USABLE_SHARE
 
     def is_guessable(self, live: int) -> bool:
-        """Return whether, with so many live codes, fewer than a billion tries find one."""
+        """Return whether, with this many live codes, fewer than a billion tries find one."""
         return live * GUESSES_PER_CODE > self.possible
 
     def needed_length(self, live: int, *, allow_weak: bool) -> int | None:
-        """Return how many random symbols so many live codes need; None if no pattern could hold them."""
+        """Return how many random symbols this many live codes need; None if no pattern could hold them."""
         for count in range(1, MAX_RANDOM + 1):
             grown = self._with_random(count)
             if live <= grown.usable() and (allow_weak or not grown.is_guessable(live)):
@@ -105,7 +105,7 @@ class CodePattern:
         return CodePattern(literal + "#" * count, self.alphabet, self.has_check_symbol)
 
     def _by_remainder(self) -> list[int]:
-        """Count the codes without their check symbol by what is left when they are divided."""
+        """Count the codes without their check symbol by their remainder."""
         counts = [1] + [0] * (CHECK_MODULUS - 1)
         for symbol in self.canonical_pattern:
             values = [_VALUES[each] for each in (self._spelling if symbol == "#" else symbol)]
@@ -118,7 +118,7 @@ class CodePattern:
         return counts
 
     def _check_of(self, rest: int) -> str | None:
-        """Return the symbol that makes a code with this remainder right; None if the alphabet lacks it."""
+        """Return the check symbol for this remainder; None if the alphabet lacks it."""
         value = -2 * rest % CHECK_MODULUS
         symbol = CANONICAL_SYMBOLS[value] if value < len(CANONICAL_SYMBOLS) else None
         return self._spelling.get(symbol) if symbol is not None else None
@@ -129,22 +129,22 @@ class CodePattern:
 
     @cached_property
     def _bytes_to_symbols(self) -> tuple[bytes, bytes]:
-        """Return the table from bytes to symbols, and the bytes that would favour some symbols and are dropped."""
+        """Return the table from bytes to symbols, and the bytes to drop because they would favour some symbols."""
         size = len(self.alphabet)
         limit = 256 - 256 % size
         table = bytes(ord(self.alphabet[byte % size]) for byte in range(256))
         return table, bytes(range(limit, 256))
 
     def spell(self, randomness: bytes) -> "SpelledCodes":
-        """Return the codes that random bytes give, each byte used once; none reads as an obscenity.
+        """Return codes from random bytes, each used once; none reads as an obscenity.
 
-        How many there are depends on the bytes: some are dropped to keep the choice even, some codes are refused.
+        Their number depends on the bytes: some are dropped to keep the choice even, some codes are refused.
         """
         table, dropped = self._bytes_to_symbols
         symbols = randomness.translate(table, dropped).decode("ascii")
         size, template = self.random_count, self.pattern.replace("#", "%s")
         whole = len(symbols) // size * size
-        # One text for all codes: folding and searching it costs a fraction of doing so code by code.
+        # One text for all codes: folding and searching it is far cheaper than code by code.
         spelled = "\n".join([template % tuple(symbols[start : start + size]) for start in range(0, whole, size)])
         codes = spelled.split("\n") if whole else []
         canonicals = spelled.upper().translate(_CANONICAL).split("\n") if whole else []
@@ -171,14 +171,14 @@ class CodePattern:
         return SpelledCodes([codes[index] for index in kept], [canonicals[index] for index in kept])
 
     def _is_obscene(self, canonical: str) -> bool:
-        """Return whether chance made a listed word; one that the pattern itself spells is its author's affair."""
+        """Return whether chance produced a listed word; a word in the pattern itself is its author's choice."""
         return any(self._has_chance_in(start, end) for start, end in obscene_spans(canonical))
 
     def _has_chance_in(self, start: int, end: int) -> bool:
         return end > len(self.canonical_pattern) or "#" in self.canonical_pattern[start:end]
 
     def bytes_for(self, count: int) -> int:
-        """Return how many random bytes give about `count` codes."""
+        """Return how many random bytes yield about `count` codes."""
         size = len(self.alphabet)
         kept = 256 - 256 % size
         accepted = self.possible / size**self.random_count if self.has_check_symbol else 1.0
@@ -186,7 +186,7 @@ class CodePattern:
 
 
 def remainder(canonical: str) -> int:
-    """Return what is left of a canonical code read as a number, twice the rest plus each symbol's value, modulo 37."""
+    """Return the remainder modulo 37 of a canonical code: twice the value so far plus each symbol's value."""
     rest = 0
     for symbol in canonical:
         rest = (2 * rest + _VALUES[symbol]) % CHECK_MODULUS
@@ -194,7 +194,7 @@ def remainder(canonical: str) -> int:
 
 
 def is_check_right(canonical: str) -> bool:
-    """Return whether a canonical code with a check symbol was typed right: it leaves no remainder.
+    """Return whether a canonical code with a check symbol was typed correctly: it leaves no remainder.
 
     One wrong symbol and two swapped ones, up to 36 places apart, are always found.
     """
@@ -202,7 +202,7 @@ def is_check_right(canonical: str) -> bool:
 
 
 def checked_pattern(text: str) -> str:
-    """Return a pattern; raises ValueError with what is wrong with it."""
+    """Return a pattern; raises ValueError with its fault."""
     if not _PATTERN.fullmatch(text):
         raise ValueError(f"must be 1 to {MAX_PATTERN_LENGTH} of the {PATTERN_SYMBOLS}, and #")
     if not 1 <= text.count("#") <= MAX_RANDOM:
@@ -211,7 +211,7 @@ def checked_pattern(text: str) -> str:
 
 
 def checked_affix(text: str) -> str:
-    """Return a prefix or suffix; raises ValueError with what is wrong with it."""
+    """Return a prefix or suffix; raises ValueError with its fault."""
     if not _AFFIX.fullmatch(text):
         raise ValueError(f"must be at most 64 of the {PATTERN_SYMBOLS}")
     return text

@@ -1,4 +1,4 @@
-"""Which codes an export or a bulk action is about, and the way through them: coupon by coupon, each in order of id."""
+"""The codes of an export or a bulk action, and the order of processing: coupon by coupon, each in order of id."""
 
 import uuid
 from dataclasses import asdict, dataclass, fields
@@ -12,9 +12,9 @@ BulkAction = Literal["deactivate", "activate", "expire", "extend", "assign", "ar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeSelection:
-    """Live codes of a program; None asks for nothing. `created_until` keeps out what is made meanwhile.
+    """Live codes of a program; None matches everything. `created_until` excludes codes created meanwhile.
 
-    `coupon` and `partner_email` are as a request writes them; they become `coupon_id` and `partner_id` when found, and
+    `coupon` and `partner_email` come from the request; they become `coupon_id` and `partner_id` when found, and
     a bare date the first moment of that day.
     """
 
@@ -35,7 +35,7 @@ class CodeSelection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectedCode:
-    """A code as an export shows it; `metadata` is JSON."""
+    """A code in an export; `metadata` is JSON."""
 
     id: uuid.UUID
     code: str
@@ -62,19 +62,19 @@ class SelectedCode:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a way through codes has come to: the coupons before this one are done, and of it the codes up to an id."""
+    """A position in a selection: all coupons before this one are done, and its own codes up to an id."""
 
     coupon_id: uuid.UUID
     after: uuid.UUID
 
 
 def selection_spec(selection: CodeSelection) -> Document:
-    """Return a selection as it is kept with a job."""
+    """Return a selection in the form stored with a job."""
     return {name: str(value) if isinstance(value, uuid.UUID) else value for name, value in asdict(selection).items()}
 
 
 def selection_of(spec: Document) -> CodeSelection:
-    """Return a selection as it was kept."""
+    """Return a selection from its stored form."""
     return CodeSelection(**{field.name: _read(field.name, spec.get(field.name)) for field in fields(CodeSelection)})
 
 

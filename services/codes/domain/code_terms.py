@@ -1,6 +1,6 @@
-"""What requests say about promotion codes, and the code that it makes with a program's settings.
+"""Promotion codes in requests, and their conversion with a program's settings.
 
-As with coupons, a change is laid over the code as it is and the whole is converted.
+As with coupons, a change is merged into the current code and the whole is converted.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -19,7 +19,7 @@ from services.codes.domain.promotion_codes import AlikeCodeTerms, PromotionCode
 from shared.canonical import canonical_code
 
 _ALIKE: Final = tuple(each.name for each in fields(AlikeCodeTerms))
-# A switch, its value, and the name under which a fault of the value is noted.
+# A switch, its value, and the name under which a fault of the value is recorded.
 _SWITCHES: Final = (
     ("has_expiry", "expires_at", "expires_at"),
     ("has_redemption_limit", "redemption_limit", "redemption_limit"),
@@ -33,8 +33,8 @@ _SWITCHES: Final = (
 class CodeTerms(AlikeCodeTerms):
     """A code in a request's units: amounts in major units, bare dates, a switch beside a value that may be off.
 
-    Where `names_any_customer`, a customer may be named without the code being limited to it. `partner_email` is for a
-    code to be made.
+    With `names_any_customer`, a customer may be named without the code being limited to it. `partner_email` is for a
+    new code.
     """
 
     code: str | None = None
@@ -52,7 +52,7 @@ class CodeTerms(AlikeCodeTerms):
 
 @dataclass(frozen=True, slots=True)
 class CodeDraft:
-    """A code to be made; without a string in its terms it gets one as its structure has it."""
+    """A new code; without a string in its terms it gets one according to its structure."""
 
     terms: Given[CodeTerms]
     structure: CodeStructure = field(default_factory=CodeStructure)
@@ -61,9 +61,9 @@ class CodeDraft:
 def changed_code(
     before: PromotionCode, given: Given[CodeTerms], coupon: Coupon, settings: ProgramSettings
 ) -> PromotionCode:
-    """Return a code of a coupon with what a request gives; raises InvalidTerms with all that is wrong.
+    """Return a coupon's code with the members of a request; raises InvalidTerms with all faults.
 
-    As with coupons, a minimum without a currency keeps the one that it has, and a new one has the coupon's.
+    As with coupons, a minimum without a currency keeps its current one, and a new one gets the coupon's.
     """
     given = given.without_nulls("minimum_currency")
     terms = _consistent(given.over(_terms_of(before)), before, given.names)
@@ -91,7 +91,7 @@ def changed_code(
 
 
 def _alike(terms: AlikeCodeTerms) -> dict[str, Any]:
-    """Return what a code and a request write alike, which one base class declares for both."""
+    """Return the members that a code and a request write alike, declared by their common base class."""
     return {name: getattr(terms, name) for name in _ALIKE}
 
 
@@ -110,7 +110,7 @@ def _terms_of(code: PromotionCode) -> CodeTerms:
 
 
 def _consistent(terms: CodeTerms, before: PromotionCode, given: frozenset[str]) -> CodeTerms:
-    """Return the terms without what falls with another member, unless it is given beside it."""
+    """Return the terms without members that another change removes, unless the request gives them too."""
     fallen = {member for switch, member, _ in _SWITCHES if switch in given and not getattr(terms, switch)}
     if terms.names_any_customer:
         fallen.discard("customer_id")

@@ -10,7 +10,7 @@ CodeStatus = Literal["active", "redeemed", "expired", "inactive"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedCode:
-    """A promotion code of a partner with its use so far."""
+    """A promotion code of a partner with its uses so far."""
 
     id: uuid.UUID
     code: str

@@ -1,6 +1,6 @@
-"""A coupon's terms as requests write them, and the coupon that they make with a program's settings.
+"""A coupon's terms in requests, and their conversion with a program's settings.
 
-A change is laid over the coupon as it is and the whole is converted, so creation and change obey one set of rules.
+A change is merged into the current coupon and the whole is converted, so creation and change obey the same rules.
 """
 
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ _SWITCHES: Final = (("has_expiry", "expires_at"), ("has_redemption_limit", "rede
 class CouponTerms(AlikeCouponTerms):
     """Terms in a request's units: amounts in major units, bare dates, a switch beside a value that may be off.
 
-    `discount` is a percentage or an amount, as `discount_type` has it. `duration_months` is `duration_value` for those
-    who know months only.
+    `discount` is a percentage or an amount, depending on `discount_type`. `duration_months` is `duration_value` in an
+    API that only has months.
     """
 
     name: str | None = None
@@ -47,7 +47,7 @@ class CouponTerms(AlikeCouponTerms):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CouponDraft:
-    """A coupon to be made; without a `uuid_code` it is known by its id, without a name by its `uuid_code`."""
+    """A new coupon; its `uuid_code` defaults to its id, its name to its `uuid_code`."""
 
     terms: Given[CouponTerms]
     uuid_code: str | None = None
@@ -56,9 +56,9 @@ class CouponDraft:
 
 
 def changed_coupon(before: Coupon, given: Given[CouponTerms], settings: ProgramSettings) -> Coupon:
-    """Return a coupon with the terms that a request gives; raises InvalidTerms with all that is wrong.
+    """Return a coupon with the terms of a request; raises InvalidTerms with all faults.
 
-    An amount without a currency keeps the one that it has; a new one has the coupon's, or else the program's.
+    An amount without a currency keeps its current one; a new one gets the coupon's, or else the program's.
     """
     given = given.without_nulls("currency", "minimum_currency", "budget_currency")
     terms = _consistent(given.over(_terms_of(before)), before, given.names)
@@ -89,7 +89,7 @@ def changed_coupon(before: Coupon, given: Given[CouponTerms], settings: ProgramS
 
 
 def _alike(terms: AlikeCouponTerms) -> dict[str, Any]:
-    """Return what a coupon and a request write alike, which one base class declares for both."""
+    """Return the members that a coupon and a request write alike, declared by their common base class."""
     return {name: getattr(terms, name) for name in _ALIKE}
 
 
@@ -115,7 +115,7 @@ def _terms_of(coupon: Coupon) -> CouponTerms:
 
 
 def _consistent(terms: CouponTerms, before: Coupon, given: frozenset[str]) -> CouponTerms:
-    """Return the terms without what falls with another member, unless it is given beside it."""
+    """Return the terms without members that another change removes, unless the request gives them too."""
     fallen: dict[str, Any] = {
         member: None for switch, member in _SWITCHES if switch in given and not getattr(terms, switch)
     }

@@ -1,4 +1,4 @@
-"""Coupons: the terms that codes share, and what of them may still change."""
+"""Coupons: the terms that codes share, and which of them may still change."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -17,15 +17,15 @@ MinimumApplies = Literal["eligible", "order"]
 
 MAX_COUNT: Final = 2**31 - 1
 
-# A redemption known, these are as they are. Not so `combination`: it changes no order that was paid, and who finds that
-# codes add up has to be able to stop it.
+# Frozen once a redemption exists. `combination` is not: it changes no paid order, and a merchant who finds that codes
+# add up must be able to stop it.
 _FROZEN: Final = (
     *("discount_type", "percent_hundredths", "amount_minor", "currency", "amounts_by_currency", "max_discount_minor"),
     *("duration_type", "duration_value", "starts_at", "is_first_order_only", "minimum_minor", "minimum_currency"),
     *("minimum_applies_to", "product_ids", "excluded_product_ids", "budget_currency", "release_policy"),
     "commission_hundredths",
 )
-# These may still move, and only to the good of who holds a code: None is no limit, so the highest of all.
+# These may still change, but only in favour of the code's holder: None is no limit, so the highest of all.
 _ONLY_UP: Final = (
     *("expires_at", "redemption_limit", "code_redemption_limit", "customer_redemption_limit", "budget_minor"),
     *("daily_redemption_limit", "weekly_redemption_limit", "monthly_redemption_limit"),
@@ -84,7 +84,7 @@ class Coupon(AlikeCouponTerms):
     archived_at: datetime | None = None
 
     def is_valid(self, now: datetime) -> bool:
-        """Whether uses are left for somebody at this moment, as far as the coupon goes."""
+        """Whether the coupon itself has uses left at this moment."""
         return (
             self.is_active
             and self.archived_at is None
@@ -96,7 +96,7 @@ class Coupon(AlikeCouponTerms):
 
 @dataclass(frozen=True, slots=True)
 class CouponRef:
-    """A coupon as a request names it: by our id, by its `uuid_code`, or by a text that may be either."""
+    """A coupon named in a request: by our id, by its `uuid_code`, or by a text that may be either."""
 
     text: str
     is_uuid_code: bool = False
@@ -112,7 +112,7 @@ class CouponRef:
 
 @dataclass(frozen=True, slots=True)
 class CouponFilter:
-    """Which coupons are asked for; None asks for nothing."""
+    """A filter of coupons; None matches everything."""
 
     external_id: str | None = None
     name: str | None = None
@@ -120,7 +120,7 @@ class CouponFilter:
 
 
 def id_in(text: str) -> uuid.UUID | None:
-    """Return the id that a text spells in full, dashes included; None if it spells none."""
+    """Return the id that a text spells in full, dashes included, or None."""
     if len(text) != 36:
         return None
     try:
@@ -130,7 +130,7 @@ def id_in(text: str) -> uuid.UUID | None:
 
 
 def check_terms(before: Coupon, after: Coupon) -> None:
-    """Raise TermsFrozen if a change would touch what redemptions have relied on."""
+    """Raise TermsFrozen if a change would affect terms that redemptions rely on."""
     if before.times_redeemed == 0:
         return
     frozen, fewer = list(changed(before, after, _FROZEN)), list(lowered(before, after, _ONLY_UP))
@@ -139,12 +139,12 @@ def check_terms(before: Coupon, after: Coupon) -> None:
 
 
 def changed(before: object, after: object, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield those of the members that differ."""
+    """Yield the members that differ."""
     return (name for name in names if getattr(before, name) != getattr(after, name))
 
 
 def lowered(before: object, after: object, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield those of the limits that are lower after than before; None is no limit."""
+    """Yield the limits that become lower; None is no limit."""
     for name in names:
         old, new = getattr(before, name), getattr(after, name)
         if new is not None and (old is None or new < old):

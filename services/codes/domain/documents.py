@@ -1,6 +1,6 @@
-"""JSON that we keep: what a job was asked for and where it stands, what an entry of the audit log says.
+"""JSON that we store: the request and the position of a job, the changes in the audit log.
 
-Whoever reads one back checks it; none becomes members of ours unread.
+Readers check it again before they use it.
 """
 
 from collections.abc import Mapping

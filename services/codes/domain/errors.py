@@ -1,41 +1,41 @@
-"""What the codes service refuses. Each class's sentence is its message; none knows HTTP.
+"""The refusals of the codes service. Each class's docstring is its message; none knows HTTP.
 
 CodesError
-├── Missing                  no such object, or somebody else's
+├── Missing                  no such object, or not the caller's
 ├── OperatorOnly             only the operator may do this
 ├── EmailTaken
 ├── PrefixTaken
 ├── PublishableNotGrantable  partners have secret keys only
 ├── ScopesNotGrantable       the owner of a key does not have these itself
-├── ScopesLacking            the key that asks does not have these itself
-├── MakerRevoked             the key that asks was revoked a moment ago
+├── ScopesLacking            the calling key does not have these itself
+├── MakerRevoked             the calling key was just revoked
 ├── TooManyLiveKeys
 ├── KeyRevoked
 ├── CheckoutScopeMissing     redeeming needs more than managing
-├── RedemptionMisdirected    what we ask to redeem is not our redemption service
+├── RedemptionMisdirected    another service answers in place of our redemption service
 ├── QuotaWouldBeNegative
 ├── RefundExceedsMints
 ├── WeakCodeSpace            codes of this length and alphabet could be guessed
-├── UnknownTimezone          the database does not count days by it
+├── UnknownTimezone          the database does not know it
 ├── UUIDCodeTaken
 ├── CodeTaken
 ├── ExternalIDTaken
-├── InvalidTerms             terms that cannot be, or do not go together
-├── TermsFrozen              a redemption has relied on them
-├── NoSuchCoupon             a code is to belong to a coupon that is not there
-├── NoSuchPartner            a code is to belong to a partner that is not there
+├── InvalidTerms             terms that are invalid or contradictory
+├── TermsFrozen              a redemption relies on them
+├── NoSuchCoupon             a code's coupon does not exist
+├── NoSuchPartner            a code's partner does not exist
 │   └── NoSuchPartnerEmail
 ├── NotOfCoupon              the code to redeem belongs to another coupon
 ├── ProviderNotConnected
-├── PartnerCouponNeeded      the coupon of generated codes stays
-├── TooManyCodes             a coupon's codes are too many to be archived with it
+├── PartnerCouponNeeded      the coupon of generated codes cannot be archived
+├── TooManyCodes             a coupon has too many codes to be archived with it
 ├── NoFreeCode               every string that was tried is taken
-├── CodeSpaceTooSmall        a batch's pattern has no room for so many codes
-├── GuessableCodes           a batch's codes could be found by trying
+├── CodeSpaceTooSmall        a batch's pattern has no room for this many codes
+├── GuessableCodes           a batch's codes could be guessed
 ├── CouponArchived
-├── BadFile                  an uploaded file as a whole cannot be read
-├── TooManyJobs              as many jobs of the program are under way as may be
-└── JobFinished              what is over can neither be cancelled nor go on
+├── BadFile                  an uploaded file cannot be read at all
+├── TooManyJobs              the program has the maximum number of unfinished jobs
+└── JobFinished              a finished job can neither be cancelled nor continue
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,9 +44,9 @@ from collections.abc import Iterable, Mapping, Sequence
 class CodesError(Exception):
     """The request is refused.
 
-    `rule` is what the field at fault must obey, if there is one: it follows the name that the caller knows the field
-    by, and has in braces what else callers have names for. `place` is that of the code at fault among those that are
-    made together.
+    `rule` is the rule that the faulty field breaks, if there is one: it follows the caller's name of the field, and has
+    in braces whatever else the caller has names for. `place` is the position of the faulty code among those that are
+    created together.
     """
 
     rule: str | None = None
@@ -94,7 +94,7 @@ class ScopesNotGrantable(CodesError):
 
     def __init__(self, allowed: Iterable[str]) -> None:
         listed = ", ".join(sorted(allowed))
-        self.rule = f"must hold at least one of these and no other: {listed}"
+        self.rule = f"must contain at least one of these and no other: {listed}"
         super().__init__()
 
 
@@ -108,11 +108,11 @@ class ScopesLacking(CodesError):
 
 
 class MakerRevoked(CodesError):
-    """The API key that asks is revoked."""
+    """The calling API key is revoked."""
 
 
 class TooManyLiveKeys(CodesError):
-    """Two keys of this purpose are alive already; revoke one first."""
+    """Two live keys have this purpose already; revoke one first."""
 
 
 class KeyRevoked(CodesError):
@@ -124,14 +124,14 @@ class CheckoutScopeMissing(CodesError):
 
 
 class RedemptionMisdirected(CodesError):
-    """What answers as the redemption service is not the one of this installation; asking again will not help."""
+    """The redemption service found at its address is not the one of this installation; retries will not help."""
 
     def __init__(self, *, is_key_unknown: bool) -> None:
         super().__init__(
-            "What answers as the redemption service does not know this API key: the key was revoked just now, or that "
+            "The redemption service does not know this API key: the key was just revoked, or that "
             "service belongs to another installation."
             if is_key_unknown
-            else "What answers at the address of the redemption service is not that service."
+            else "Another service answers at the address of the redemption service."
         )
 
 
@@ -144,11 +144,11 @@ class QuotaWouldBeNegative(CodesError):
 
 
 class RefundExceedsMints(CodesError):
-    """More would be refunded than was minted."""
+    """The refund exceeds the mints."""
 
     def __init__(self, refundable: int) -> None:
         self.refundable = refundable
-        super().__init__(f"More would be refunded than was minted; {refundable} mints are not refunded yet.")
+        super().__init__(f"The refund exceeds the mints; {refundable} mints have not been refunded yet.")
 
 
 class WeakCodeSpace(CodesError):
@@ -164,7 +164,7 @@ class UnknownTimezone(CodesError):
 
 
 class CodeSpaceTooSmall(CodesError):
-    """This pattern does not have enough codes."""
+    """This pattern has too few codes."""
 
     def __init__(self, possible: int, usable: int, length: int, needed: int | None) -> None:
         self.possible = possible
@@ -179,7 +179,7 @@ class CodeSpaceTooSmall(CodesError):
 
 
 class GuessableCodes(CodesError):
-    """So many codes of this pattern could be found by trying."""
+    """This many codes of this pattern could be guessed."""
 
     def __init__(self, possible: int, needed: int | None) -> None:
         self.possible = possible
@@ -187,7 +187,7 @@ class GuessableCodes(CodesError):
         remedy = f"use {needed} random symbols" if needed else "use a larger alphabet"
         self.rule = (
             f"is too large: more than one in a billion of the {possible:,} codes of this pattern would be live, so "
-            f"they could be found by trying; {remedy}, or set allow_weak"
+            f"they could be guessed; {remedy}, or set allow_weak"
         )
         super().__init__()
 
@@ -208,24 +208,24 @@ class CodeTaken(CodesError):
 
 
 class ExternalIDTaken(CodesError):
-    """Another one of this program has this external id."""
+    """Another object of this program has this external id."""
 
-    rule = "is taken; another one of this program has it"
+    rule = "is taken; another object of this program has it"
 
 
 class InvalidTerms(CodesError):
-    """Some of these members cannot be so.
+    """Some of these members are not valid.
 
     `faults` has the rules that each member breaks; they follow its name, and name other members in braces.
     """
 
     def __init__(self, faults: Mapping[str, Sequence[str]]) -> None:
         self.faults = faults
-        super().__init__("Some of these members cannot be so.")
+        super().__init__("Some of these members are not valid.")
 
 
 class TermsFrozen(CodesError):
-    """What was redeemed keeps its terms."""
+    """A redemption has frozen the terms."""
 
     def __init__(self, changed: Iterable[str], lowered: Iterable[str]) -> None:
         self.changed = sorted(changed)
@@ -233,11 +233,11 @@ class TermsFrozen(CodesError):
         super().__init__(self.described({}))
 
     def described(self, words: Mapping[str, str]) -> str:
-        """Say which members are meant, by the names that a request has for them."""
+        """List the members by their names in requests."""
         named = dict.fromkeys(words.get(member, member) for member in (*self.changed, *self.lowered))
         return (
             "It has been redeemed, so its terms are frozen; a later expiry and higher limits are still possible. "
-            f"Not: {', '.join(named)}."
+            f"Frozen: {', '.join(named)}."
         )
 
 
@@ -254,9 +254,9 @@ class NoSuchPartner(CodesError):
 
 
 class NoSuchPartnerEmail(NoSuchPartner):
-    """This program has no partner with this e-mail address, or not the one that is named beside it."""
+    """This program has no partner with this e-mail address, or it is not the one with the given id."""
 
-    rule = "must be the e-mail address of {a partner} of this program, and of the one whose id is given beside it"
+    rule = "must be the e-mail address of {a partner} of this program, and match the id given with it"
 
 
 class NotOfCoupon(CodesError):
@@ -274,14 +274,14 @@ class BadFile(CodesError):
 
 
 class TooManyJobs(CodesError):
-    """As many jobs of one program are under way as may be."""
+    """The program has the maximum number of unfinished jobs."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"At most {limit} jobs of a program may be under way at a time; wait for one, or cancel it.")
+        super().__init__(f"At most {limit} unfinished jobs are allowed per program; wait for one, or cancel it.")
 
 
 class JobFinished(CodesError):
-    """This job is over."""
+    """This job has finished."""
 
 
 class ProviderNotConnected(CodesError):
@@ -297,11 +297,11 @@ class PartnerCouponNeeded(CodesError):
 
 
 class TooManyCodes(CodesError):
-    """A coupon is archived with its codes, and this one has too many to do so at once."""
+    """A coupon is archived with its codes, and this one has too many for that."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"A coupon is archived with its codes, {limit} at most at once; archive some of them first.")
 
 
 class NoFreeCode(CodesError):
-    """Every code of this form that was tried is taken; give it more random characters."""
+    """Every code of this format that was tried is taken; use more random characters."""

@@ -1,4 +1,4 @@
-"""What is wrong with the terms that a request gives: gathered by member, then refused together."""
+"""Collects the faults in a request's terms by member, to refuse them together."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,25 +22,25 @@ class _Dated(Protocol):
 
 
 class Faults:
-    """Rules that are broken, each under the member that breaks it; see InvalidTerms."""
+    """Broken rules, by the member that breaks them; see InvalidTerms."""
 
     def __init__(self) -> None:
         self._rules: dict[str, list[str]] = {}
 
     def add(self, member: str, rule: str) -> None:
-        """Note a broken rule."""
+        """Record a broken rule."""
         self._rules.setdefault(member, []).append(rule)
 
     @contextmanager
     def at(self, member: str) -> Iterator[None]:
-        """Note a ValueError, whose text is the rule, at a member."""
+        """Record a ValueError, whose text is the rule, for a member."""
         try:
             yield
         except ValueError as error:
             self.add(member, str(error))
 
     def converted(self, member: str, value: V | None, convert: Callable[[V], T]) -> T | None:
-        """Return a value converted; None for None, and for what cannot be, which is noted."""
+        """Return a converted value; None for None, and for an invalid value, which is recorded."""
         if value is not None:
             with self.at(member):
                 return convert(value)
@@ -49,7 +49,7 @@ class Faults:
     def money(
         self, name: str, amount: Decimal | None, currency: str | None, usual: str
     ) -> tuple[int | None, str | None]:
-        """Return `<name>_minor` and `<name>_currency`, the usual one if none is given; both None without an amount."""
+        """Return `<name>_minor` and `<name>_currency`, with a default currency; both None without an amount."""
         if amount is None:
             if currency is not None:
                 self.add(f"{name}_minor", f"is required beside {{{name}_currency}}")
@@ -58,19 +58,19 @@ class Faults:
         return self.converted(f"{name}_minor", amount, lambda each: minor_units(each, chosen)), chosen
 
     def switched(self, member: str, value: object, switch: str, *, is_on: bool, is_given: bool) -> None:
-        """Note a value that is missing although its switch is on, or given although it is off."""
+        """Record a value that is missing although its switch is on, or given although it is off."""
         if is_on and value is None:
             self.add(member, f"is required when {{{switch}}} is true")
         if is_given and not is_on and value is not None:
             self.add(member, f"must be null unless {{{switch}}} is true")
 
     def check_dates(self, before: _Dated, after: _Dated) -> None:
-        """Note something that would end before it starts, unless it does so already and keeps its dates."""
+        """Record an end before the start, unless these dates are unchanged."""
         if (after.starts_at, after.expires_at) != (before.starts_at, before.expires_at):
             with self.at("expires_at"):
                 check_order(after.starts_at, after.expires_at)
 
     def refuse(self) -> None:
-        """Raise InvalidTerms if anything was noted."""
+        """Raise InvalidTerms if anything was recorded."""
         if self._rules:
             raise InvalidTerms(self._rules)

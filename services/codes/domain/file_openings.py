@@ -1,4 +1,4 @@
-"""How a file of codes begins: its encoding, what stands before the header, what sets cells apart."""
+"""The beginning of a file of codes: its encoding, what precedes the header, the separator."""
 
 import codecs
 import re
@@ -9,15 +9,15 @@ from services.codes.domain.code_columns import MAX_LINE_BYTES
 from services.codes.domain.code_files import next_line
 
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# The line by which Excel is told what sets cells apart.
+# The line that tells Excel the separator.
 _SEPARATOR: Final = re.compile(rb'"?[Ss][Ee][Pp]=([,;\t|])"?[,;\t|\s]*', re.ASCII)
 _EMPTY: Final = b' \t\r,;|"'
-# No UTF-8 has this byte, so the line that it stands in is refused as not being that.
+# UTF-8 never has this byte, so its line is refused.
 _NO_TEXT: Final = b"\xff"
 
 
 class Opening(NamedTuple):
-    """What stands before the header, in bytes and lines, and what sets cells apart."""
+    """What precedes the header, in bytes and lines, and the separator."""
 
     size: int
     lines: int
@@ -25,9 +25,9 @@ class Opening(NamedTuple):
 
 
 def opening_of(head: bytes) -> Opening:
-    """Look at the beginning of a CSV file: rows without a cell and Excel's `sep=` stand before the header.
+    """Inspect the beginning of a CSV file: empty rows and Excel's `sep=` may precede the header.
 
-    Without a `sep=`, what the header has most of sets cells apart.
+    Without a `sep=`, the most frequent candidate in the header is the separator.
     """
     place, lines, delimiter = 0, 0, ""
     while (end := next_line(head, place, is_end=False)) is not None:
@@ -38,7 +38,7 @@ def opening_of(head: bytes) -> Opening:
             break
         place, lines = end, lines + 1
     header = head[place : min(next_line(head, place, is_end=True) or 0, place + MAX_LINE_BYTES + 1)]
-    # Outside quotes: a name may have any of them.
+    # Outside quotes: a name may contain any of them.
     outside = b"".join(header.split(b'"')[::2])
     delimiter = delimiter or max(",;\t", key=lambda each: outside.count(each.encode()))
     return Opening(place, lines, delimiter)
@@ -46,16 +46,16 @@ def opening_of(head: bytes) -> Opening:
 
 @dataclass(slots=True)
 class AsUTF8:
-    """Makes UTF-8 of a file that begins with the byte order mark of UTF-16, as it comes; others stay as they are.
+    """Converts a file with the byte order mark of UTF-16 to UTF-8 while it is read; leaves others unchanged.
 
-    What is no character in UTF-16 becomes bytes that are none in UTF-8, so that their line is refused.
+    Invalid UTF-16 becomes invalid UTF-8, so that its line is refused.
     """
 
     _head: bytes | None = b""
     _decoder: codecs.IncrementalDecoder | None = None
 
     def feed(self, chunk: bytes) -> bytes:
-        """Return what is known after another piece."""
+        """Return the converted bytes of another piece."""
         if self._head is not None:
             chunk = self._head + chunk
             if len(chunk) < len(codecs.BOM_UTF16):
@@ -69,7 +69,7 @@ class AsUTF8:
         return self._decoder.decode(chunk).encode("utf-8", "surrogatepass")
 
     def end(self) -> bytes:
-        """Return what is left when the file has ended, at most one byte."""
+        """Return the rest at the end of the file, at most one byte."""
         if self._decoder is None:
             return self._head or b""
         return _NO_TEXT if self._decoder.getstate()[0] else b""

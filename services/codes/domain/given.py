@@ -1,10 +1,10 @@
-"""What a request gives of a thing, and how it is laid over the thing as it is."""
+"""The members that a request gives, and how they are merged into an object."""
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-# JSON that callers keep with us: names to strings, numbers, true, false; null takes a name away.
+# JSON that callers store with us: names to strings, numbers, true, false; null removes a name.
 Metadata = Mapping[str, str | int | float | bool | None]
 
 
@@ -20,27 +20,27 @@ S = TypeVar("S", bound=Record)
 
 @dataclass(frozen=True, slots=True)
 class Given(Generic[T]):
-    """Some members of a T: those of `values` that `names` lists; the others were left out and say nothing."""
+    """Some members of a T: those of `values` that `names` lists; the others were absent and mean nothing."""
 
     values: T
     names: frozenset[str] = frozenset()
 
     def over(self, before: S) -> S:
-        """Return a thing with what is given in place of its own; metadata is merged."""
+        """Return an object with the given members replaced; metadata is merged."""
         news: dict[str, Any] = {name: getattr(self.values, name) for name in self.names}
         if "metadata" in news:
             news["metadata"] = merged(getattr(before, "metadata"), news["metadata"])  # noqa: B009 - S need not have it
         return replace(before, **news)
 
     def without(self, *names: str) -> "Given[T]":
-        """Return the same with some members left out."""
+        """Return the same without some members."""
         return Given(self.values, self.names.difference(names))
 
     def without_nulls(self, *names: str) -> "Given[T]":
-        """Return the same without those of some members that are null, where null says no more than nothing."""
+        """Return the same without those of some members that are null, where null means absence."""
         return self.without(*(name for name in names if getattr(self.values, name) is None))
 
 
 def merged(before: Metadata, news: Metadata) -> Metadata:
-    """Return metadata with the news merged in; null removes a member."""
+    """Return metadata with changes merged in; null removes a member."""
     return {name: value for name, value in {**before, **news}.items() if value is not None}

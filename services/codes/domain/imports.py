@@ -1,4 +1,4 @@
-"""Imports: what is done with a code that exists already, and what a line of a file says about a code."""
+"""Imports: what to do with existing codes, and the members of a code in a line of a file."""
 
 import uuid
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from shared.currencies import checked_currency
 OnConflict = Literal["fail", "skip", "update"]
 
 MAX_UPLOAD_BYTES: Final = 256 * 1024 * 1024
-# A file of at most so many bytes is taken in while the caller waits.
+# A file of up to this many bytes is imported while the caller waits.
 MAX_INLINE_BYTES: Final = 64 * 1024
 
-# Read by themselves, not as one member each.
+# Read separately, not as one member each.
 _ELSEWHERE: Final = frozenset({"code", "minimum_order_value", "minimum_order_currency", "opening_uses"})
-# What a column becomes, where that is not a text or number taken over as it is.
+# The conversion of a column, if it is not a plain text or number.
 _RENAMED: Final = {
     "active": "is_active",
     "first_time_order": "is_first_order_only",
@@ -31,7 +31,7 @@ _RENAMED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How a file is to be read, and what becomes of codes that exist."""
+    """How to read a file, and what to do with existing codes."""
 
     format: FileFormat
     on_conflict: OnConflict
@@ -41,9 +41,9 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportedCode:
-    """What a line says about a code: `members` are columns of the table, those that the line does not name left out.
+    """The members of a code in a line: `members` are columns of the table, without those that the line does not have.
 
-    `opening_uses` are uses elsewhere before; only a code that is created begins with them.
+    `opening_uses` are earlier uses elsewhere; only a new code starts with them.
     """
 
     line: int
@@ -54,7 +54,7 @@ class ImportedCode:
 
 
 def members_of(values: Mapping[str, Value], timezone: str) -> dict[str, Any]:
-    """Turn what a line says into members of a code; raises LineRefused."""
+    """Turn the cells of a line into members of a code; raises LineRefused."""
     members: dict[str, Any] = {}
     for name, value in values.items():
         if name not in _ELSEWHERE:
@@ -92,7 +92,7 @@ def _member(name: str, value: Value, timezone: str) -> dict[str, Any]:
 
 
 def _placed(value: date, timezone: str, *, fold: Literal[0, 1]) -> date:
-    """Return a time without an offset as one in the program's zone; of an hour that comes twice the first or second."""
+    """Return a time without an offset in the program's zone; in a repeated hour, the first or the second."""
     if isinstance(value, datetime) and value.tzinfo is None:
         return value.replace(tzinfo=zone_named(timezone), fold=fold).astimezone(UTC)
     return value

@@ -1,4 +1,4 @@
-"""Durable jobs over promotion codes: what they are, how far they are, and how they end."""
+"""Durable jobs over promotion codes: their kinds, progress and outcome."""
 
 import uuid
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ from shared.modes import shown_id
 JobKind = Literal["batch", "import", "bulk"]
 JobState = Literal["uploading", "queued", "running", "done", "failed", "cancelled"]
 
-# How long a finished job can be looked at and its files be downloaded.
+# How long a finished job is shown and its files can be downloaded.
 KEPT_FOR: Final = timedelta(days=30)
-# How long an upload may take; one that stands still longer was given up.
+# How long an upload may take; after that it counts as abandoned.
 UPLOAD_KEPT_FOR: Final = timedelta(hours=1)
-# How many jobs of one program may be under way, uploads included: they take turns with everybody else's.
+# The maximum number of unfinished jobs per program, uploads included: they take turns with those of others.
 MAX_OPEN_JOBS: Final = 20
 FINISHED: Final = frozenset({"done", "failed", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many pieces of work came out how; also what one chunk adds to a job."""
+    """Counts of work by outcome; also the contribution of one chunk."""
 
     processed: int = 0
     created: int = 0
@@ -34,7 +34,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class RefusedLine:
-    """A line of a file, or one of the ids asked for, that was refused; `reason` is a stable code."""
+    """A refused line of a file, or a refused one of the given ids; `reason` is a stable code."""
 
     line: int
     code: str | None
@@ -44,7 +44,7 @@ class RefusedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as stored. `spec` is what was asked for, `position` where the work goes on, each kind in its own words."""
+    """A job as stored. `spec` is the request, `position` where the work continues, each in the form of its kind."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -71,14 +71,14 @@ class Job:
 
 
 def told(job: Job) -> Document:
-    """Return what the audit log says of a job that was just made."""
+    """Return the audit log's changes for a new job."""
     coupon = {"coupon_id": {"to": str(job.coupon_id)}} if job.coupon_id else {}
     requested = {"requested": {"to": job.requested}} if job.requested is not None else {}
     return {"kind": {"to": job.kind}, **coupon, **requested, "spec": {"to": _shown(job.spec)}}
 
 
 def _shown(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was asked for with partners named as callers name them."""
+    """Return the request with partners named as callers know them."""
     made: dict[str, Any] = {}
     for name, value in spec.items():
         if isinstance(value, Mapping):
@@ -90,7 +90,7 @@ def _shown(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one chunk did: added counts, the new position, and whether the job ends here, well or with a failure."""
+    """The result of a chunk: added counts, the new position, and whether the job ends here, and how."""
 
     tally: Tally
     position: Document

@@ -22,14 +22,14 @@ class KeyOwner:
 
 @dataclass(frozen=True, slots=True)
 class OwnerRef:
-    """An owner as a request names it: the id of a partner, or else that of a program; the tenant in either mode."""
+    """An owner named in a request: the id of a partner, or else of a program; the tenant in either mode."""
 
     program_id: uuid.UUID | None = None
     partner_id: uuid.UUID | None = None
 
     @property
     def is_test(self) -> bool:
-        """Whether keys of test mode are meant."""
+        """Whether test keys are meant."""
         owner_id = self.partner_id or self.program_id
         return owner_id is not None and is_test(owner_id)
 
@@ -42,7 +42,7 @@ class OwnerRef:
 
 @dataclass(frozen=True, slots=True)
 class KeyDraft:
-    """A key to be made. Without scopes it gets all that its maker can give; `rate_limit_per_minute` counts if given."""
+    """A new key. Without scopes it gets all that its creator can grant; `rate_limit_per_minute` counts if given."""
 
     kind: KeyKind = "secret"
     purpose: str = "default"
@@ -54,7 +54,7 @@ class KeyDraft:
 
 @dataclass(frozen=True, slots=True)
 class KeyTerms:
-    """What a key is for and what it may do; a rotation hands them down."""
+    """The purpose and rights of a key; a rotation passes them on."""
 
     kind: KeyKind
     purpose: str
@@ -65,7 +65,7 @@ class KeyTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class APIKey:
-    """A key as stored; `made_by_key_id` is the key that made it, None for the operator."""
+    """A key as stored; `made_by_key_id` is the key that created it, None for the operator."""
 
     id: uuid.UUID
     owner: KeyOwner
@@ -82,7 +82,7 @@ class APIKey:
 
 @dataclass(frozen=True, slots=True)
 class ShownKey:
-    """A key just made, with the text that is shown once."""
+    """A new key, with the text that is shown once."""
 
     key: APIKey
     text: str

@@ -1,4 +1,4 @@
-"""What a mint is asked for and what comes of it."""
+"""The request and the outcome of a mint."""
 
 import uuid
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ MintRefusal = Literal[
 
 @dataclass(frozen=True, slots=True)
 class MintingTerms:
-    """How a partner's codes look: settings of the program and the partner, which are kept for some seconds.
+    """The form of a partner's codes: settings of the program and the partner, cached for some seconds.
 
-    Without `link_url`, which is never kept, nothing is minted, and `is_partner_active` says what the partner is told.
-    All else that decides whether to mint is read from the rows as they are then.
+    Settings without `link_url` are never cached: nothing is minted then, and `is_partner_active` decides the refusal.
+    Everything else that decides about a mint is read from the rows at that time.
     """
 
     program_id: uuid.UUID
@@ -35,7 +35,7 @@ class MintingTerms:
 
 
 class RateState(NamedTuple):
-    """Where a key stands in its window of 60 s: `used` of `limit` requests, and when the window ends."""
+    """A key's rate limit in its window of 60 s: `used` of `limit` requests, and the end of the window."""
 
     limit: int
     used: int
@@ -43,9 +43,9 @@ class RateState(NamedTuple):
 
 
 class Minted(NamedTuple):
-    """A code, committed; for one that was asked for by a `reference` also how many its partner has left.
+    """A committed code; if requested with a `reference`, also the partner's remaining quota.
 
-    `rate` is None for a key without a limit, and where an earlier request has minted it and nothing was charged.
+    `rate` is None for a key without a limit, and if an earlier request minted the code and nothing was charged.
     """
 
     code: str
@@ -57,7 +57,7 @@ class Minted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """No code, and why."""
+    """No code, with the reason."""
 
     reason: MintRefusal
     rate: RateState | None
@@ -69,7 +69,7 @@ MintOutcome = Minted | Refused
 def code_link(link_url: str, code: str) -> str | None:
     """Return the link that applies the code at checkout: the program's address with `promo=` added to its query.
 
-    None where the program has no address.
+    None if the program has no address.
     """
     if not link_url:
         return None
@@ -81,8 +81,8 @@ def code_link(link_url: str, code: str) -> str | None:
 def random_part(randomness: bytes, alphabet: str, length: int) -> str | None:
     """Spell random bytes in an alphabet of ASCII without bias.
 
-    None if the bytes ran out, or if they read as an obscenity: other bytes are needed then.
-    Bytes at or above the largest multiple of the alphabet's size are passed over: a plain remainder would favour
+    None if the bytes ran out or the result reads as an obscenity: other bytes are needed then.
+    Bytes at or above the largest multiple of the alphabet's size are skipped: a plain remainder would favour
     the first letters.
     """
     spelled, passed_over = _spelling(alphabet)
@@ -95,7 +95,7 @@ def random_part(randomness: bytes, alphabet: str, length: int) -> str | None:
 
 @lru_cache(maxsize=1000)
 def _spelling(alphabet: str) -> tuple[bytes, bytes]:
-    """Return the letter for each byte, and the bytes that get none."""
+    """Return the letter for each byte, and the bytes without one."""
     size = len(alphabet)
     letters = alphabet.encode("ascii")
     return bytes(letters[byte % size] for byte in range(256)), bytes(range(256 - 256 % size, 256))

@@ -8,17 +8,17 @@ from typing import Final
 
 from shared.currencies import PLACES
 
-# What a JSON number still holds exactly in every language.
+# The largest number that JSON holds exactly in every language.
 MAX_MINOR: Final = 2**53 - 1
 
 
 def decimal_places(currency: str) -> int:
-    """Return how many decimal places amounts of a currency have; two where it is not on the list any more."""
+    """Return the decimal places of a currency; two if it is no longer on the list."""
     return PLACES.get(currency, 2)
 
 
 def minor_units(amount: Decimal, currency: str) -> int:
-    """Return an amount in minor units; raises ValueError where that loses something."""
+    """Return an amount in minor units; raises ValueError if that loses precision."""
     places = decimal_places(currency)
     limit = Decimal(MAX_MINOR).scaleb(-places)
     if amount < 0:
@@ -34,12 +34,12 @@ def major_units(minor: int, currency: str) -> int | float:
 
 
 def in_major_units(minor: int | None, currency: str | None) -> Decimal | None:
-    """Return an amount in major units, exactly; None where there is none."""
+    """Return an amount in major units, exactly; None without one."""
     return None if minor is None or currency is None else Decimal(minor).scaleb(-decimal_places(currency))
 
 
 def hundredths(percent: Decimal) -> int:
-    """Return a percentage of 0 to 100 in hundredths of a percent; raises ValueError where that loses something."""
+    """Return a percentage of 0 to 100 in hundredths of a percent; raises ValueError if that loses precision."""
     if percent < 0:
         raise ValueError("must be at least 0")
     if percent > 100:
@@ -48,7 +48,7 @@ def hundredths(percent: Decimal) -> int:
 
 
 def in_percent(in_hundredths: int | None) -> Decimal | None:
-    """Return a percentage, exactly; None where there is none."""
+    """Return a percentage, exactly; None without one."""
     return None if in_hundredths is None else Decimal(in_hundredths).scaleb(-2)
 
 

@@ -1,10 +1,10 @@
-"""Which strings read as an obscenity: a listed set of words, found also where digits stand for letters."""
+"""Which strings read as an obscenity: words of a list, also spelled with digits for letters."""
 
 import re
 from collections.abc import Iterable
 from typing import Final
 
-# Words, not meanings: short ones that are harmless inside others are left out, for a code is no sentence.
+# Words, not meanings. Short words that are harmless inside others are omitted.
 _LISTED: Final = """
 ANAL ANUS ARSE ASS BASTARD BITCH BOLLOCK BONER BOOB CLIT COCK COON CRAP CUM CUNT DAMN DICK DILDO DYKE FAG FANNY FART
 FCK FICK FOTZE FUC FUK GOOK HITLER HOMO HURE JIZZ KIKE KKK MERDE MUFF MUSCHI NAZI NEGER NEGRO NIGGA NIGGER NIGR NUTTE
@@ -19,11 +19,11 @@ _FOLDED: Final = frozenset(word.translate(_LOOKALIKES) for word in LISTED)
 
 
 def _alternatives(words: Iterable[str]) -> str:
-    """Return a regular expression for the words that looks at each letter once: beginnings are shared."""
+    """Return a regular expression for the words that reads each letter once, since they share prefixes."""
     by_first: dict[str, set[str]] = {}
     for word in words:
         by_first.setdefault(word[:1], set()).add(word[1:])
-    # A word that ends here is found already, whatever the longer ones go on with.
+    # A word that ends here is already found, however longer ones continue.
     if "" in by_first:
         return ""
     branches = [first + _alternatives(rests) for first, rests in sorted(by_first.items())]
@@ -31,15 +31,15 @@ def _alternatives(words: Iterable[str]) -> str:
 
 
 _ANY: Final = re.compile(_alternatives(_FOLDED))
-# A look ahead finds words that overlap; of those that begin at one place, the longest.
+# A lookahead finds overlapping words; of those with the same start, the longest.
 _EACH: Final = re.compile(f"(?=({'|'.join(sorted(_FOLDED, key=len, reverse=True))}))")
 
 
 def obscene_places(text: str) -> list[int]:
-    """Return where listed words begin in upper-case text; of those that overlap only the first."""
+    """Return where listed words begin in upper-case text; only the first of overlapping ones."""
     return [match.start() for match in _ANY.finditer(text.translate(_LOOKALIKES))]
 
 
 def obscene_spans(text: str) -> list[tuple[int, int]]:
-    """Return where each listed word stands in upper-case text, the longest from each place."""
+    """Return where each listed word is in upper-case text, the longest one from each start."""
     return [match.span(1) for match in _EACH.finditer(text.translate(_LOOKALIKES))]

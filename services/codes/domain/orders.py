@@ -1,4 +1,4 @@
-"""What the redemption engine answered when an order asked it, through this service, to redeem a code."""
+"""The redemption engine's answers to orders that redeem a code through this service."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The code is redeemed by the order, now or by an earlier request (`is_repeat`)."""
+    """The order has redeemed the code, now or by an earlier request (`is_repeat`)."""
 
     redemption_id: str
     redeemed_at: str
@@ -34,9 +34,9 @@ class OrderUse:
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """The uses of one code or coupon as the engine has them now; `orders` holds the latest, oldest first.
+    """The engine's current uses of a code or coupon; `orders` holds the latest, oldest first.
 
-    The counts are those of the code that was used last; the coupon's is None where the engine does not count it.
+    The counts belong to the code used last; the coupon's is None if the engine does not count it.
     """
 
     code_id: str
@@ -46,5 +46,5 @@ class Uses:
     is_whole: bool
 
 
-# How the redemption service takes a key, as seen from here.
+# Whether the redemption service accepts a key, as seen from here.
 RedemptionPath = Literal["ok", "scope_missing", "unreachable", "unavailable", "unknown_key", "misdirected"]

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """What was found, and after which id to go on; None at the end. A page can be short, or empty, before that."""
+    """The items found, and the id to continue after; None at the end. A page can be short or empty before that."""
 
     items: Sequence[T]
     next_after: uuid.UUID | None

@@ -14,7 +14,7 @@ from services.codes.domain.quota import Quota
 PartnerStatus = Literal["pending", "active", "suspended"]
 
 _DERIVED_LENGTH: Final = 12
-# Of how many namesakes each gets the next number; those who come later skip more and more.
+# This many namesakes get consecutive numbers; later ones skip more and more.
 _COUNTED: Final = 20
 _LEAPS: Final = 40
 _EMAIL = re.compile(r"[^\s@\x00-\x20\x7f]{1,64}@[^\s@\x00-\x20\x7f]{1,255}")
@@ -44,7 +44,7 @@ class Partner:
 
 @dataclass(frozen=True, slots=True)
 class PartnerDraft:
-    """A partner to be made; without a prefix one is derived from the name."""
+    """A new partner; without a prefix, one is derived from the name."""
 
     name: str = ""
     first_name: str | None = None
@@ -58,7 +58,7 @@ class PartnerDraft:
 
 
 def checked_email(text: str) -> str:
-    """Return the address if it has the shape of one; raises ValueError."""
+    """Return the address if it looks like one; raises ValueError."""
     if len(text) > 254 or not _EMAIL.fullmatch(text):
         raise ValueError("must be an e-mail address")
     return text
@@ -73,7 +73,7 @@ def checked_prefix(text: str) -> str:
 
 
 def derived_prefixes(name: str) -> Iterator[str]:
-    """Yield prefixes made from a partner's name: ACME, then ACME2 to ACME20, then by leaps ACME40, ACME80 and so on."""
+    """Yield prefixes made from a partner's name: ACME, then ACME2 to ACME20, then in leaps ACME40, ACME80 and so on."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().upper()
     stem = "".join(character for character in ascii_name if character.isalnum())[:_DERIVED_LENGTH] or "PARTNER"
     yield stem

@@ -11,22 +11,22 @@ from urllib.parse import urlsplit
 from services.codes.domain.errors import WeakCodeSpace
 
 DEFAULT_WEBHOOK_ATTRIBUTES: Final = ("card_id", "recipient_name", "occasion")
-# No link can be made until the program says where its customers go.
+# There are no links until the program sets their address.
 NO_LINK_URL: Final = ""
 OWN_WEBHOOK_MEMBERS: Final = frozenset({"event", "partner_id", "code", "timestamp", "codes_remaining"})
 MAX_WEBHOOK_ATTRIBUTES: Final = 10
-# The space of the default, 8 hex digits. Fewer bits are guessed too fast, and partners run out of strings.
+# The space of the default, 8 hex digits. Codes with fewer bits are guessed too fast, and partners run out of strings.
 MIN_CODE_SPACE: Final = 2**32
 
 _ATTRIBUTE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}", re.ASCII)
 _CODE_CHARACTERS = re.compile(r"[0-9A-Z]+", re.ASCII)
-# What the canonical form of a code takes for one another.
+# Characters that the canonical form of a code equates.
 _FOLDED = str.maketrans("OIL", "011")
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramSettings:
-    """What a program decides about itself."""
+    """The settings of a program."""
 
     name: str = ""
     link_url: str = NO_LINK_URL
@@ -42,8 +42,8 @@ class ProgramSettings:
     allow_self_referral: bool = True
 
 
-# What a merchant decides itself. The others are the operator's: they touch other programs, partners' money, or amounts
-# that were granted already.
+# The merchant's own settings. The others are for the operator: they affect other programs, partners' money, or amounts
+# that were already granted.
 MERCHANTS_OWN: Final = frozenset({"link_url", "timezone", "support_email", "webhook_attributes"})
 
 
@@ -59,7 +59,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class ChangedProgram:
-    """A program just after a change, and what it was before."""
+    """A program after a change, and its earlier settings."""
 
     before: Program
     after: Program
@@ -72,7 +72,7 @@ def check_code_space(settings: ProgramSettings) -> None:
 
 
 def checked_link_url(text: str) -> str:
-    """Return the address if the link of a code can be made from it."""
+    """Return the address if it can serve for links of codes."""
     problem = "must be an http or https URL without user name or password"
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("must be an http or https URL in ASCII, without spaces")
@@ -89,7 +89,7 @@ def checked_link_url(text: str) -> str:
 
 
 def checked_webhook_attributes(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of checkout attributes that go into the default webhook body."""
+    """Return the names of checkout attributes for the default webhook body."""
     if len(names) > MAX_WEBHOOK_ATTRIBUTES:
         raise ValueError(f"must not have more than {MAX_WEBHOOK_ATTRIBUTES} names")
     if len(set(names)) != len(names):
@@ -106,7 +106,7 @@ def checked_webhook_attributes(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def checked_alphabet(text: str) -> str:
-    """Return the alphabet if every character stays itself in a code's canonical form."""
+    """Return the alphabet if a code's canonical form keeps every character."""
     if not 2 <= len(text) <= 36 or not _CODE_CHARACTERS.fullmatch(text):
         raise ValueError("must consist of 2 to 36 of the capital letters A to Z and digits")
     if len(set(text.translate(_FOLDED))) != len(text):

@@ -1,4 +1,4 @@
-"""Promotion codes as their program sees them: what each adds to its coupon's terms, and what may still change."""
+"""Promotion codes as their program sees them: the members that each adds to its coupon, and which may still change."""
 
 import uuid
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _ONLY_UP: Final = ("expires_at", "redemption_limit")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlikeCodeTerms:
-    """What a code and a request write alike; None for no limit, percentages in hundredths of a percent."""
+    """The terms that a code and a request write alike; None for no limit, percentages in hundredths of a percent."""
 
     partner_id: uuid.UUID | None = None
     external_id: str | None = None
@@ -61,7 +61,7 @@ class PromotionCode(AlikeCodeTerms):
 
 @dataclass(frozen=True, slots=True)
 class ShownCode:
-    """A code with what is shown beside it."""
+    """A code with the objects shown with it."""
 
     code: PromotionCode
     coupon: Coupon
@@ -76,7 +76,7 @@ class ShownCode:
 
 @dataclass(frozen=True, slots=True)
 class ShownCoupon:
-    """A coupon with the newest of its codes, and whether it has more."""
+    """A coupon with its newest codes, and whether it has more."""
 
     coupon: Coupon
     codes: Sequence[PromotionCode]
@@ -90,7 +90,7 @@ class ShownCoupon:
 
 @dataclass(frozen=True, slots=True)
 class CodeRef:
-    """A code as a request names it: by our id, by its string in any spelling, or by a text that may be either."""
+    """A code named in a request: by our id, by its string in any spelling, or by a text that may be either."""
 
     text: str
     is_code: bool = False
@@ -106,9 +106,9 @@ class CodeRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeFilter:
-    """Which live codes of a program are asked for, all at once; None asks for nothing.
+    """A filter of a program's live codes; all given members must match, None matches everything.
 
-    `coupon` and `partner_email` are as a request writes them: what they do not find, no code has.
+    `coupon` and `partner_email` come from the request: if they find nothing, no code matches.
     """
 
     id: uuid.UUID | None = None
@@ -123,14 +123,14 @@ class CodeFilter:
 
 @dataclass(frozen=True, slots=True)
 class CodesPage:
-    """Codes, newest first, and after which id to go on; None at the end."""
+    """Codes, newest first, and the id to continue after; None at the end."""
 
     codes: Sequence[ShownCode]
     next_after: uuid.UUID | None
 
 
 def check_code_terms(before: PromotionCode, after: PromotionCode) -> None:
-    """Raise TermsFrozen if a change would touch what redemptions have relied on."""
+    """Raise TermsFrozen if a change would affect terms that redemptions rely on."""
     if before.times_redeemed == 0:
         return
     frozen, fewer = list(changed(before, after, _FROZEN)), list(lowered(before, after, _ONLY_UP))
@@ -139,7 +139,7 @@ def check_code_terms(before: PromotionCode, after: PromotionCode) -> None:
 
 
 def fault_of_window(starts_at: datetime | None, expires_at: datetime | None, coupon: Coupon) -> tuple[str, str] | None:
-    """Return which date, and by what rule, keeps a code and its coupon from ever being valid at one time."""
+    """Return the date, with its rule, that keeps a code and its coupon from ever being valid together."""
     if starts_at is not None and coupon.expires_at is not None and coupon.expires_at <= starts_at:
         return "starts_at", "must be earlier than the end of its coupon"
     if expires_at is not None and coupon.starts_at is not None and expires_at <= coupon.starts_at:
@@ -148,7 +148,7 @@ def fault_of_window(starts_at: datetime | None, expires_at: datetime | None, cou
 
 
 def check_window(code: PromotionCode, coupon: Coupon) -> None:
-    """Raise InvalidTerms if a code would never be valid beside its coupon."""
+    """Raise InvalidTerms if a code would never be valid together with its coupon."""
     if (fault := fault_of_window(code.starts_at, code.expires_at, coupon)) is not None:
         member, rule = fault
         raise InvalidTerms({member: [rule]})

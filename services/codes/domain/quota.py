@@ -1,4 +1,4 @@
-"""A partner's quota: four counters that only grow (an adjustment goes both ways), and what may move them."""
+"""A partner's quota: four counters that only grow (except for adjustments), and the rules for movements."""
 
 import uuid
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ class Quota:
 
     @property
     def remaining(self) -> int:
-        """How many codes the partner can still mint."""
+        """The number of codes that the partner can still mint."""
         return self.granted + self.adjusted - self.minted + self.refunded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """One movement, as it is kept for ever."""
+    """One movement, kept forever."""
 
     id: uuid.UUID
     kind: LedgerKind

@@ -1,4 +1,4 @@
-"""How often codes and coupons were used, as the redemption service counted it."""
+"""How often codes and coupons were used, counted by the redemption service."""
 
 import uuid
 from collections import Counter
@@ -9,7 +9,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How often a code or coupon had been used when an event was made; `version` orders such counts."""
+    """The uses of a code or coupon at the time of an event; `version` orders the counts."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -20,7 +20,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class KnownUsage:
-    """What we know of a code so far."""
+    """A code's known usage so far."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -31,9 +31,9 @@ class KnownUsage:
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """What one event says about its code, and how the event itself is known.
+    """One event's usage of its code, and the event's identity.
 
-    `coupon` is None where the coupon has no limit: then nobody counts its uses, and they are the sum over its codes.
+    `coupon` is None if the coupon has no limit: then its uses are not counted, but are the sum over its codes.
     """
 
     source: str
@@ -56,7 +56,7 @@ def newest(usages: Iterable[Usage]) -> list[Usage]:
 
 
 def news(usages: Iterable[Usage], known: Mapping[uuid.UUID, KnownUsage]) -> list[Usage]:
-    """Return those of the newest usages that say more than we know, about codes that are there."""
+    """Return the newest usages that are newer than the known ones, for existing codes."""
     return [
         usage
         for usage in usages
@@ -67,7 +67,7 @@ def news(usages: Iterable[Usage], known: Mapping[uuid.UUID, KnownUsage]) -> list
 def added_by_coupon(
     usages: Iterable[Usage], known: Mapping[uuid.UUID, KnownUsage], counted: Iterable[uuid.UUID]
 ) -> dict[uuid.UUID, int]:
-    """Return by how much the uses of each coupon rise or fall with the news of its codes, but for those `counted`."""
+    """Return the change in the uses of each coupon from its codes' newer usages, except for `counted` coupons."""
     added: Counter[uuid.UUID] = Counter()
     for usage in usages:
         added[known[usage.id].coupon_id] += usage.count - known[usage.id].count

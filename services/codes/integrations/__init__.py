@@ -1,1 +1,1 @@
-"""What this service asks of others over HTTP; never inside a transaction."""
+"""HTTP calls to other services; never inside a transaction."""

@@ -1,4 +1,4 @@
-"""Asks the redemption service, the only one that decides whether a code may be used, with the key of who asked us."""
+"""Calls the redemption service, which alone decides whether a code may be used, with the caller's own key."""
 
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -16,14 +16,14 @@ from shared.log import get_logger
 from shared.trace import TRACEPARENT
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5, connect=2)
-# How many of its latest uses are shown with what was redeemed.
+# How many of the latest uses are shown after a redemption.
 _MOST_USES: Final = 250
 _NO_ORDER: Final = "invalid_fields"
 _PATHS: Final[dict[int, RedemptionPath]] = {401: "unknown_key", 403: "scope_missing"}
 
 
 class RedemptionUnavailable(TransientFault):
-    """The redemption service gave no answer in time; asking again is safe, since the order is the key."""
+    """The redemption service gave no answer in time; a retry is safe, since the order is the key."""
 
 
 class RedemptionClient:
@@ -57,9 +57,9 @@ class RedemptionClient:
         return _outcome(response.status, answer)
 
     async def uses(self, authorization: str, *, code_id: uuid.UUID | None = None, **asked: str) -> Uses | None:
-        """Return the uses of what a filter of redemptions names, `code` or `coupon_id`; None if there are none.
+        """Return the uses that match a filter of redemptions, `code` or `coupon_id`; None if there are none.
 
-        With `code_id` only that code's: others may have borne its string. Raises RedemptionMisdirected or
+        With `code_id`, only those of that code: others may have had its string. Raises RedemptionMisdirected or
         RedemptionUnavailable.
         """
         listed = await self._get(authorization, self._url, {**asked, "limit": str(_MOST_USES)})
@@ -91,7 +91,7 @@ class RedemptionClient:
         return _decoded(answer)
 
     async def probe(self, authorization: str) -> RedemptionPath:
-        """Ask to redeem nothing for no order, which is refused behind the key, and say how the key is taken."""
+        """Send an empty redemption, which is refused after the key is checked, and return the verdict on the key."""
         headers = {"Authorization": authorization, "Content-Type": "application/json"}
         try:
             async with self._session.post(self._url, data=b"{}", headers=headers, allow_redirects=False) as response:
@@ -117,7 +117,7 @@ def _outcome(status: int, raw: bytes) -> RedeemOutcome:
             return Applied(first["id"], first["occurred_at"], is_repeat=status == 200)
         if status in (409, 422):
             return NotApplied(str(answer["code"]), str(answer["detail"]))
-    # Some other service's idea of an answer. No client can mend that, and waiting does not.
+    # The answer of another service. Neither the client nor waiting can fix that.
     get_logger().error("redemption_misdirected", status=status)
     raise RedemptionMisdirected(is_key_unknown=status == 401)
 

@@ -1,4 +1,4 @@
-"""The audit log: written in the transaction of each change, read page by page, never changed; the old end goes."""
+"""The audit log: written in the transaction of each change, read page by page, never changed; old ones are removed."""
 
 import uuid
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ from shared.ids import new_id
 from shared.known_ids import LAST_ID
 from shared.modes import in_mode
 
-# As in the lists of codes, a page looks at a bounded number of entries and can be short before the end.
+# As in the lists of codes, a page reads a bounded number of entries and can be short before the end.
 SCANNED_PER_PAGE = 5_000
 
 INSERT_ENTRY = Statement("""
 INSERT INTO audit_log (id, program_id, actor, action, object_type, object_id, changes, created_at)
 VALUES ($id, $program_id, $actor, $action, $object_type, $object_id, $changes, $created_at)
 """)
-# One of the four ways is taken, by the narrowest of what is asked for; the others are not even begun. Why by bounds
-# and not by equal signs is said in `store.promotion_codes`.
+# One of the four branches runs, that of the narrowest given filter; the others are not even started. For the reason
+# of bounds instead of equal signs see `store.promotion_codes`.
 LIST_ENTRIES = Statement("""
 WITH scanned AS (
     (SELECT id, program_id, actor, action, object_type, object_id, changes, created_at FROM audit_log
@@ -61,7 +61,7 @@ PURGE_ENTRIES = "SELECT purge_audit_log($1, $2, $3)"
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """Entries, newest first, and after which id to go on; None at the end."""
+    """Entries, newest first, and the id to continue after; None at the end."""
 
     entries: list[AuditEntry]
     next_after: uuid.UUID | None
@@ -85,7 +85,7 @@ async def record(
             actor=actor.name,
             action=action,
             object_type=action.partition(".")[0],
-            # A partner goes by the id that callers know; the tenant of the program says in which mode.
+            # A partner has the id that callers know; the tenant of the program gives the mode.
             object_id=in_mode(object_id, test=False),
             changes=orjson.dumps(changes).decode(),
             created_at=now,
@@ -94,7 +94,7 @@ async def record(
 
 
 async def list_entries(connection: Connection, wanted: AuditFilter, after: uuid.UUID | None, limit: int) -> AuditPage:
-    """Read up to `limit` entries that fit, older than `after`."""
+    """Read up to `limit` matching entries, older than `after`."""
     members = _WANTED.of(wanted)
     is_exact = not any(value is not None for name, value in members.items() if name != "program_id")
     rows = await connection.fetch(
@@ -113,7 +113,7 @@ async def list_entries(connection: Connection, wanted: AuditFilter, after: uuid.
 
 
 async def purge_entries(connection: Connection, bound: uuid.UUID, before: datetime, limit: int) -> int:
-    """Remove up to `limit` entries made before a time; `bound` is the earliest id of that time."""
+    """Remove up to `limit` entries from before a time; `bound` is the earliest id of that time."""
     removed: int = await connection.fetchval(PURGE_ENTRIES, bound, before, limit)
     return removed
 

@@ -1,4 +1,4 @@
-"""Many codes at once: whether there is room for them, and their rows."""
+"""Many codes at once: the check for room, and their rows."""
 
 import uuid
 from collections.abc import Callable, Collection
@@ -18,7 +18,7 @@ from shared.database.rows import Statement, Values
 COUNT_TAKEN = """
 SELECT count(*) FROM promotion_codes WHERE program_id = $1 AND canonical = ANY ($2::text[]) AND archived_at IS NULL
 """
-# A string that exists, in the table or twice among these, is left out; who asks makes another in its place.
+# A string that exists, in the table or twice among these, is skipped; the caller generates another one.
 INSERT_CODES = Statement("""
 INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, is_active, is_auto_generated,
                              starts_at, expires_at, redemption_limit, is_first_order_only, minimum_minor,
@@ -30,14 +30,14 @@ SELECT u.id, $program_id, $coupon_id, $partner_id, u.code, u.canonical, $is_acti
 FROM @u(id uuid, code text, canonical text)
 ON CONFLICT (program_id, canonical) WHERE archived_at IS NULL DO NOTHING
 """)
-# Why by bounds is said in `store.promotion_codes`.
+# For the reason of bounds see `store.promotion_codes`.
 LIST_BATCH = """
 SELECT code FROM promotion_codes WHERE batch_id >= $1 AND batch_id <= $1 ORDER BY batch_id, id LIMIT $2
 """
 
 
 async def count_taken(connection: Connection, program_id: uuid.UUID, canonicals: Collection[str]) -> int:
-    """Return how many of these strings a live code of the program has."""
+    """Return how many of these strings live codes of the program have."""
     return int(await connection.fetchval(COUNT_TAKEN, program_id, list(canonicals)) or 0)
 
 
@@ -65,7 +65,7 @@ async def insert_codes(
 
 
 async def list_batch(connection: Connection, batch_id: uuid.UUID, limit: int) -> list[str]:
-    """Read the codes of a batch as they are shown, up to `limit`, in the order in which they were made."""
+    """Read up to `limit` codes of a batch in displayed form, in order of creation."""
     return [row["code"] for row in await connection.fetch(LIST_BATCH, batch_id, limit)]
 
 

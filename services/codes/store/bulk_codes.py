@@ -1,4 +1,4 @@
-"""Changes of many codes at once; each statement leaves alone what has the change already, and says what it changed."""
+"""Changes of many codes at once; each statement skips codes that need no change, and returns what it changed."""
 
 import uuid
 from collections.abc import Collection, Sequence
@@ -7,7 +7,7 @@ from datetime import datetime
 from services.codes.domain.bulk import BulkDraft
 from shared.database.pool import Connection, affected
 
-# Locked in the order of their ids, as all that change many codes do.
+# Locked in the order of their ids, as in every statement that changes many codes.
 LOCK_CODES = """
 SELECT id FROM promotion_codes
 WHERE id = ANY ($1::uuid[]) AND program_id = $2 AND archived_at IS NULL ORDER BY id FOR NO KEY UPDATE
@@ -38,7 +38,7 @@ ARCHIVE = "UPDATE promotion_codes SET archived_at = $2, updated_at = $2 WHERE id
 
 
 async def lock_codes(connection: Connection, ids: Sequence[uuid.UUID], program_id: uuid.UUID) -> Sequence[uuid.UUID]:
-    """Keep others from changing those of the codes that are live codes of a program, and return them."""
+    """Lock and return those of the codes that are live codes of a program."""
     return [row["id"] for row in await connection.fetch(LOCK_CODES, ids, program_id)]
 
 

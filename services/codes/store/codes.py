@@ -1,4 +1,4 @@
-"""A partner's promotion codes, read as the partner sees them."""
+"""A partner's promotion codes, as the partner sees them."""
 
 import uuid
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement
 from shared.known_ids import LAST_ID
 
-# A page looks at a bounded number of codes, so that a rare status costs no more among ten million codes than among
+# A page reads a bounded number of codes, so that a rare status costs no more among ten million codes than among
 # a hundred; a page can therefore be short, or even empty, without being the last.
 SCANNED_PER_PAGE = 500
 
-# The partner's coupons come first, from one to the next by the index; where they are many, its codes are looked for
-# among those of its program. Why so, and why by bounds and not by equal signs, is said in `store.promotion_codes`.
-# OFFSET 0 keeps the lookups one by one.
+# The partner's coupons come first, from one to the next by the index; if there are many, its codes are searched among
+# those of its program. `store.promotion_codes` has the reasons, also for bounds instead of equal signs. OFFSET 0 forces
+# one lookup at a time.
 LIST_CODES = Statement("""
 WITH RECURSIVE coupon AS (
     (SELECT coupon_id FROM promotion_codes
@@ -96,7 +96,7 @@ WHERE partner_id = $1 AND reference = $2 AND reference IS NOT NULL AND archived_
 
 @dataclass(frozen=True, slots=True)
 class CodePage:
-    """Codes, newest first, and after which id to go on; None at the end."""
+    """Codes, newest first, and the id to continue after; None at the end."""
 
     codes: list[IssuedCode]
     next_after: uuid.UUID | None
@@ -112,7 +112,7 @@ async def list_codes(
     scanned: int = SCANNED_PER_PAGE,
 ) -> CodePage:
     """Read up to `limit` codes of a partner that have the status at `now`, older than `after`."""
-    # Without a status to look for, what is scanned is what is returned.
+    # Without a status, every code that is read is returned.
     bound = limit + 1 if status is None else max(scanned, limit + 1)
     rows = await connection.fetch(
         *LIST_CODES(
@@ -143,7 +143,7 @@ async def find_code(
 async def find_reference(
     connection: Connection, partner_id: uuid.UUID, reference: str, now: datetime
 ) -> IssuedCode | None:
-    """Read the live code of a partner that it has named so."""
+    """Read the live code with a partner's reference."""
     row = await connection.fetchrow(FIND_REFERENCE, partner_id, reference)
     return await find_code(connection, row["program_id"], partner_id, row["canonical"], now) if row else None
 

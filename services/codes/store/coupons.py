@@ -1,4 +1,4 @@
-"""Coupons. Statements find ids; one statement reads what they name."""
+"""Coupons. Statements find ids; one statement reads the rows."""
 
 import uuid
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ VALUES ($id, $program_id, $created_at, $updated_at, $uuid_code, $external_id, $n
         $is_first_order_only, $minimum_minor, $minimum_currency, $product_ids, $release_policy, $commission_hundredths,
         $metadata, $minimum_applies_to, $excluded_product_ids, $combination, $opening_uses, $opening_uses)
 """)
-# `uuid_code` stays: it is the name under which others know the coupon.
+# `uuid_code` stays: it is the public name of the coupon.
 UPDATE_COUPON = Statement("""
 UPDATE coupons SET
     updated_at = $updated_at, external_id = $external_id, name = $name, is_active = $is_active,
@@ -62,7 +62,7 @@ FIND_BY_UUID_CODE = "SELECT id FROM coupons WHERE program_id = $1 AND uuid_code 
 FIND_BY_EXTERNAL_ID = """
 SELECT id FROM coupons WHERE program_id = $1 AND external_id = $2 AND archived_at IS NULL
 """
-# One of the ways is taken, by the narrowest of what is asked for. Why by bounds: see `store.promotion_codes`.
+# One of the branches runs, that of the narrowest given filter. Why by bounds: see `store.promotion_codes`.
 LIST_COUPONS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, external_id, name, is_active FROM coupons
@@ -90,10 +90,10 @@ SELECT id, false AS is_mark FROM chosen
 UNION ALL
 SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $scanned
 """)
-# Who archives a coupon waits for those who are adding codes to it, and the other way round.
+# Archiving a coupon waits for those who are adding codes to it, and vice versa.
 LOCK_COUPON = "SELECT id FROM coupons WHERE program_id = $1 AND id = $2 FOR UPDATE"
 SHARE_COUPON = "SELECT id FROM coupons WHERE program_id = $1 AND id = $2 AND archived_at IS NULL FOR KEY SHARE"
-# Codes are locked before their coupon, as those do who record uses. Why by bounds: see `store.promotion_codes`.
+# Codes are locked before their coupon, as when uses are recorded. Why by bounds: see `store.promotion_codes`.
 LOCK_CODES = """
 SELECT id FROM promotion_codes WHERE coupon_id >= $1 AND coupon_id <= $1 AND archived_at IS NULL
 ORDER BY coupon_id, id LIMIT $2 FOR NO KEY UPDATE
@@ -118,7 +118,7 @@ async def insert_coupon(connection: Connection, coupon: Coupon) -> None:
 
 
 async def update_coupon(connection: Connection, coupon: Coupon) -> None:
-    """Write what may change of a coupon; the row must be locked. Raises ExternalIDTaken."""
+    """Write the changeable members of a coupon; the row must be locked. Raises ExternalIDTaken."""
     with _translated():
         await connection.execute(*UPDATE_COUPON(**_UPDATED.of(coupon)))
 
@@ -131,7 +131,7 @@ async def read_coupons(connection: Connection, program_id: uuid.UUID, ids: Seque
 
 
 async def find_coupon(connection: Connection, program_id: uuid.UUID, ref: CouponRef) -> Coupon | None:
-    """Read one coupon: by its id, archived or not, or else by the `uuid_code` that it bears now."""
+    """Read one coupon: by its id, archived or not, or else by its present `uuid_code`."""
     if (coupon_id := ref.as_id) is not None and (found := await read_coupons(connection, program_id, [coupon_id])):
         return found[0]
     by_code = await connection.fetchval(FIND_BY_UUID_CODE, program_id, ref.text)
@@ -147,23 +147,23 @@ async def find_by_external_id(connection: Connection, program_id: uuid.UUID, ext
 
 
 async def lock_coupon(connection: Connection, program_id: uuid.UUID, ref: CouponRef) -> Coupon | None:
-    """Read one coupon as `find_coupon` does, and keep others from changing it and from adding codes to it."""
+    """Read one coupon as `find_coupon` does, and lock it against changes and new codes."""
     coupon = await find_coupon(connection, program_id, ref)
     if coupon is None or await connection.fetchval(LOCK_COUPON, program_id, coupon.id) is None:
         return None
-    # Read again: it may have changed while the lock was waited for.
+    # Read again: it may have changed during the wait for the lock.
     return (await read_coupons(connection, program_id, [coupon.id]))[0]
 
 
 async def lock_with_codes(connection: Connection, program_id: uuid.UUID, ref: CouponRef, most: int) -> Coupon | None:
-    """Read one coupon as `lock_coupon` does, with its codes locked first, as far as they are not more than `most`."""
+    """Read one coupon as `lock_coupon` does, with its codes locked first, unless they are more than `most`."""
     if (coupon := await find_coupon(connection, program_id, ref)) is not None:
         await connection.fetch(LOCK_CODES, coupon.id, most)
     return await lock_coupon(connection, program_id, ref)
 
 
 async def share_coupon(connection: Connection, program_id: uuid.UUID, ref: CouponRef) -> Coupon | None:
-    """Read one live coupon and keep others from archiving it until the transaction ends."""
+    """Read one live coupon and lock it against archiving until the transaction ends."""
     coupon = await find_coupon(connection, program_id, ref)
     if coupon is None or await connection.fetchval(SHARE_COUPON, program_id, coupon.id) is None:
         return None
@@ -178,7 +178,7 @@ async def list_coupons(
     offset: int,
     limit: int,
 ) -> Page[Coupon]:
-    """Read up to `limit` live coupons that fit, newest first, older than `after`, without the first `offset`."""
+    """Read up to `limit` matching live coupons, newest first, older than `after`, without the first `offset`."""
     enough = offset + limit + 1
     rows = await connection.fetch(
         *LIST_COUPONS(

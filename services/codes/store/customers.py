@@ -1,4 +1,4 @@
-"""The customers for whom codes are made, or of whom they tell: found, shown and replaced, in codes, log and jobs."""
+"""The customers of codes, and those named in them: found, shown and replaced, in codes, log and jobs."""
 
 import json
 import uuid
@@ -9,7 +9,7 @@ from typing import Any
 from shared.database.pool import Connection
 from shared.database.rows import Statement
 
-# The two halves fit the two partial indexes.
+# The two halves match the two partial indexes.
 FIND_CODES = """
 (SELECT c.id FROM promotion_codes c
  WHERE c.program_id = $1 AND c.customer_id = ANY ($2::text[]) AND c.archived_at IS NULL AND c.customer_id IS NOT NULL
@@ -30,8 +30,8 @@ FROM @n(id uuid, customer_id text, metadata jsonb)
 WHERE c.id = ANY ($n.id::uuid[]) AND c.id = n.id
 """)
 SHOW_CODES = "SELECT to_jsonb(c) AS shown FROM promotion_codes c WHERE c.id = ANY ($1::uuid[]) ORDER BY c.id"
-# A slice of the log: which of its entries may name a customer, and whether those with a name alone are about this one,
-# whose the code was at that time.
+# A slice of the log: the entries that may name a customer, and whether those with only a name are about this one, to
+# whom the code belonged at that time.
 READ_LOG = """
 SELECT s.id,
        CASE WHEN s.changes ?| ARRAY['customer_id', 'customer_name', 'metadata', 'spec'] THEN s.changes END AS changes,
@@ -62,7 +62,7 @@ SELECT s.job_id, s.line, s.code, s.detail FROM (
     WHERE e.job_id = $1 AND e.line > $2 ORDER BY e.job_id, e.line LIMIT $3) s
 """
 ERASE_JOB_ERROR = "UPDATE job_errors SET code = $3, detail = $4 WHERE job_id = $1 AND line = $2"
-# What is noted of codes and coupons, of live ones along their ids and of archived codes along their strings.
+# The metadata of codes and coupons: live ones in order of their ids, archived codes in order of their strings.
 READ_LIVE_NOTES = """
 SELECT s.id, nullif(s.metadata, '{}') AS metadata FROM (
     SELECT c.id, c.metadata FROM promotion_codes c
@@ -100,12 +100,12 @@ ERASE_JOB = "UPDATE jobs SET spec = $2 WHERE id = $1"
 async def find_codes(
     connection: Connection, program_id: uuid.UUID, customer_ids: Sequence[str], after: uuid.UUID, limit: int
 ) -> list[uuid.UUID]:
-    """Return the next codes that were made for a customer, archived ones among them."""
+    """Return the next codes of a customer, including archived ones."""
     return [row["id"] for row in await connection.fetch(FIND_CODES, program_id, customer_ids, after, limit)]
 
 
 async def lock_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[tuple[uuid.UUID, str | None, Any]]:
-    """Return the customers of codes and what is noted about these, and keep others from changing them."""
+    """Lock codes and return their customers with these customers' metadata."""
     rows = await connection.fetch(LOCK_CODES, ids)
     return [(row["id"], row["customer_id"], json.loads(row["metadata"])) for row in rows]
 
@@ -124,14 +124,14 @@ async def erase_codes(connection: Connection, codes: Sequence[tuple[uuid.UUID, s
 
 
 async def show_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Any]:
-    """Return codes as they are."""
+    """Return the present state of codes."""
     return [json.loads(row["shown"]) for row in await connection.fetch(SHOW_CODES, ids)]
 
 
 async def read_log(
     connection: Connection, program_id: uuid.UUID, after: uuid.UUID, limit: int, customer_ids: Sequence[str]
 ) -> list[tuple[uuid.UUID, Any, bool]]:
-    """Return the next entries of a program's log: id, changes that may name a customer, and whether they are theirs."""
+    """Return the next log entries of a program: id, changes that may name a customer, and whether about this one."""
     rows = await connection.fetch(READ_LOG, program_id, after, limit, customer_ids)
     return [
         (row["id"], None if row["changes"] is None else json.loads(row["changes"]), bool(row["is_theirs"]))
@@ -147,7 +147,7 @@ async def erase_log(connection: Connection, changes: Mapping[uuid.UUID, Any]) ->
 async def read_jobs(
     connection: Connection, program_id: uuid.UUID, after: uuid.UUID, limit: int
 ) -> list[tuple[uuid.UUID, Any]]:
-    """Return the next jobs of a program, each with what it was asked for."""
+    """Return the next jobs of a program with their requests."""
     rows = await connection.fetch(READ_JOBS, program_id, after, limit)
     return [(row["id"], json.loads(row["spec"])) for row in rows]
 
@@ -158,27 +158,27 @@ async def erase_job(connection: Connection, job_id: uuid.UUID, spec: Any) -> Non
 
 
 async def open_jobs(connection: Connection, program_id: uuid.UUID, until: datetime) -> list[tuple[str, Any]]:
-    """Return the kinds of a program's jobs that were made by a time and are under way, and what they are asked for."""
+    """Return the kinds and requests of a program's unfinished jobs from before a time."""
     return [(row["kind"], json.loads(row["spec"])) for row in await connection.fetch(OPEN_JOBS, program_id, until)]
 
 
 async def read_job_errors(
     connection: Connection, job_id: uuid.UUID, after: int, limit: int
 ) -> list[tuple[int, str | None, str]]:
-    """Return the next lines that a job has refused: number, code and in which words."""
+    """Return the next lines that a job has refused: number, code and message."""
     rows = await connection.fetch(READ_JOB_ERRORS, job_id, after, limit)
     return [(row["line"], row["code"], row["detail"]) for row in rows]
 
 
 async def erase_job_error(connection: Connection, job_id: uuid.UUID, line: int, code: str | None, detail: str) -> None:
-    """Write a refused line in other words."""
+    """Write a refused line with another message."""
     await connection.execute(ERASE_JOB_ERROR, job_id, line, code, detail)
 
 
 async def read_live_notes(
     connection: Connection, program_id: uuid.UUID, after: uuid.UUID, limit: int
 ) -> list[tuple[uuid.UUID, Any]]:
-    """Return the next live codes with what is noted of them; None for nothing."""
+    """Return the next live codes with their metadata; None for none."""
     rows = await connection.fetch(READ_LIVE_NOTES, program_id, after, limit)
     return [(row["id"], _read(row["metadata"])) for row in rows]
 
@@ -186,41 +186,41 @@ async def read_live_notes(
 async def read_archived_notes(
     connection: Connection, program_id: uuid.UUID, after: tuple[str, uuid.UUID], limit: int
 ) -> list[tuple[str, uuid.UUID, Any]]:
-    """Return the next archived codes by their canonical forms, with what is noted of them; None for nothing."""
+    """Return the next archived codes in order of canonical forms, with their metadata; None for none."""
     rows = await connection.fetch(READ_ARCHIVED_NOTES, program_id, *after, limit)
     return [(row["canonical"], row["id"], _read(row["metadata"])) for row in rows]
 
 
 async def lock_notes(connection: Connection, ids: Sequence[uuid.UUID]) -> list[tuple[uuid.UUID, Any]]:
-    """Return what is noted of codes, and keep others from changing it."""
+    """Lock codes and return their metadata."""
     return [(row["id"], _read(row["metadata"])) for row in await connection.fetch(LOCK_NOTES, ids)]
 
 
 async def erase_notes(connection: Connection, notes: Mapping[uuid.UUID, Any]) -> None:
-    """Note something else of codes."""
+    """Write other metadata of codes."""
     await connection.execute(ERASE_NOTES, list(notes), [json.dumps(each) for each in notes.values()])
 
 
 async def lock_coupons(
     connection: Connection, program_id: uuid.UUID, after: uuid.UUID, limit: int
 ) -> list[tuple[uuid.UUID, Any]]:
-    """Return the next coupons with what is noted of them, and keep others from changing it."""
+    """Lock the next coupons and return them with their metadata."""
     rows = await connection.fetch(LOCK_COUPONS, program_id, after, limit)
     return [(row["id"], _read(row["metadata"])) for row in rows]
 
 
 async def erase_coupon(connection: Connection, coupon_id: uuid.UUID, metadata: Any) -> None:
-    """Note something else of a coupon."""
+    """Write other metadata of a coupon."""
     await connection.execute(ERASE_COUPON, coupon_id, json.dumps(metadata))
 
 
 async def read_events(connection: Connection, after: uuid.UUID, limit: int) -> list[tuple[uuid.UUID, bytes | None]]:
-    """Return the next events of the history, with the bodies of those that say what is noted of coupons."""
+    """Return the next events of the history, with the bodies of those that contain coupons' metadata."""
     return [(row["id"], row["body"]) for row in await connection.fetch(READ_EVENTS, after, limit)]
 
 
 async def erase_events(connection: Connection, bodies: Mapping[uuid.UUID, bytes]) -> None:
-    """Keep other bodies of events."""
+    """Write other bodies of events."""
     await connection.fetchval(ERASE_EVENTS, list(bodies), list(bodies.values()))
 
 

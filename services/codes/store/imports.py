@@ -15,7 +15,7 @@ from shared.database.pool import Connection
 from shared.database.rows import Statement, Values
 from shared.faults import TransientFault
 
-# Every piece but the last has this size, so that the piece with a given byte is known.
+# Every piece but the last has this size, so that a byte's position gives its piece.
 PIECE_BYTES: Final = 128 * 1024
 
 INSERT_PIECE = "INSERT INTO job_uploads (job_id, nth, body) VALUES ($1, $2, $3)"
@@ -25,7 +25,7 @@ UPDATE jobs SET state = $2, spec = spec || jsonb_build_object('bytes', $3::bigin
 WHERE id = $1 AND state = 'uploading'
 RETURNING true
 """
-# Nothing if it was queued after all, in a commit of which the answer was lost.
+# Removes nothing if the job was queued after all, in a commit whose answer was lost.
 DISCARD_UPLOAD = """
 WITH given_up AS (DELETE FROM jobs WHERE id = $1 AND state = 'uploading' RETURNING id)
 DELETE FROM job_uploads WHERE job_id IN (SELECT id FROM given_up)
@@ -44,12 +44,12 @@ WHERE program_id = $1 AND external_id = ANY ($2::text[]) AND archived_at IS NULL
 FIND_TAKEN = """
 SELECT canonical FROM promotion_codes WHERE program_id = $1 AND canonical = ANY ($2::text[]) AND archived_at IS NULL
 """
-# Locked in the order of their ids, as all that change many codes do.
+# Locked in the order of their ids, as in every statement that changes many codes.
 LOCK_EXISTING = """
 SELECT id FROM promotion_codes
 WHERE program_id = $1 AND canonical = ANY ($2::text[]) AND archived_at IS NULL ORDER BY id FOR NO KEY UPDATE
 """
-# What was taken since the look for it is left out, the string or the external id; the caller looks again.
+# Skips a code whose string or external id was taken since the lookup; the caller looks again.
 INSERT_IMPORTED = Statement("""
 INSERT INTO promotion_codes (id, program_id, coupon_id, code, canonical, batch_id, created_by_key_id, created_at,
                              updated_at, partner_id, external_id, is_active, starts_at, expires_at, redemption_limit,
@@ -83,7 +83,7 @@ FROM @u(id uuid, partner_id uuid, external_id text, is_active boolean, starts_at
 WHERE c.id = u.id
 """)
 
-# The members that a line may set, with what a new code has without them.
+# The members that a line may set, with the defaults of a new code.
 _MEMBERS: Final[Mapping[str, Any]] = {
     "partner_id": None,
     "external_id": None,
@@ -109,7 +109,7 @@ async def insert_piece(connection: Connection, job_id: uuid.UUID, nth: int, body
 
 
 async def read_from(connection: Connection, job_id: uuid.UUID, offset: int) -> bytes:
-    """Read an upload from a byte on: at least a piece's length, if there is so much."""
+    """Read an upload from a byte on: at least a piece's length, if that much is left."""
     nth = offset // PIECE_BYTES
     pieces = await connection.fetch(READ_PIECES, job_id, nth, nth + 1)
     return b"".join([row["body"] for row in pieces])[offset - nth * PIECE_BYTES :]
@@ -118,7 +118,7 @@ async def read_from(connection: Connection, job_id: uuid.UUID, offset: int) -> b
 async def queue_upload(
     connection: Connection, job_id: uuid.UUID, state: str, size: int, started_at: datetime | None
 ) -> bool:
-    """Declare an upload whole, to be worked on by the runner or, in state `running`, by the caller itself."""
+    """Declare an upload complete, for the runner or, in state `running`, for the caller itself."""
     return bool(await connection.fetchval(QUEUE_UPLOAD, job_id, state, size, started_at))
 
 
@@ -128,7 +128,7 @@ async def discard_upload(connection: Connection, job_id: uuid.UUID) -> None:
 
 
 async def record_lines(connection: Connection, job_id: uuid.UUID, codes: Sequence[ImportedCode]) -> Mapping[str, int]:
-    """Remember the lines of codes; return the earlier line of those codes that the file has had before."""
+    """Record the lines of codes; return the earlier line of those that the file had before."""
     rows = await connection.fetch(RECORD_LINES, job_id, [c.canonical for c in codes], [c.line for c in codes])
     known = {code.canonical for code in codes} - {row["canonical"] for row in rows}
     if not known:
@@ -139,27 +139,27 @@ async def record_lines(connection: Connection, job_id: uuid.UUID, codes: Sequenc
 async def owners_of_external_ids(
     connection: Connection, program_id: uuid.UUID, external_ids: Collection[str]
 ) -> Mapping[str, str]:
-    """Return which live code, by its canonical string, has each of the external ids that are taken."""
+    """Return the live code, by its canonical string, with each of the external ids that are taken."""
     rows = await connection.fetch(FIND_EXTERNAL_IDS, program_id, list(external_ids))
     return {row["external_id"]: row["canonical"] for row in rows}
 
 
 async def taken(connection: Connection, program_id: uuid.UUID, canonicals: Collection[str]) -> Collection[str]:
-    """Return those of the strings that a live code has."""
+    """Return those of the strings that live codes have."""
     return {row["canonical"] for row in await connection.fetch(FIND_TAKEN, program_id, list(canonicals))}
 
 
 async def lock_existing(
     connection: Connection, program_id: uuid.UUID, canonicals: Collection[str]
 ) -> Sequence[uuid.UUID]:
-    """Return the ids of the live codes among these, and keep others from changing them."""
+    """Lock the live codes among these and return their ids."""
     return [row["id"] for row in await connection.fetch(LOCK_EXISTING, program_id, list(canonicals))]
 
 
 async def insert_imported(
     connection: Connection, job: Job, ids: Sequence[uuid.UUID], codes: Sequence[ImportedCode], now: datetime
 ) -> Collection[str]:
-    """Write new codes and return the canonical strings of those that were free."""
+    """Write new codes and return the canonical strings of those that were available."""
     rows = await connection.fetch(
         *INSERT_IMPORTED(
             program_id=job.program_id,
@@ -180,7 +180,7 @@ async def insert_imported(
 
 
 async def update_imported(connection: Connection, codes: Sequence[PromotionCode], now: datetime) -> None:
-    """Write all members of codes that are locked; TransientFault if one took an external id at this moment."""
+    """Write all members of locked codes; TransientFault if an external id was taken meanwhile."""
     try:
         await connection.execute(*UPDATE_IMPORTED(now=now, u=_UPDATED.columns(codes)))
     except asyncpg.UniqueViolationError as error:

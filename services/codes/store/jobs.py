@@ -1,4 +1,4 @@
-"""Durable jobs: who works on one (a lease, and a fence against those who lost it), how far it is, and its end."""
+"""Durable jobs: who runs one (a lease, and a fence against those who lost it), its progress, and its end."""
 
 import uuid
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ SELECT id, program_id, kind, state, coupon_id, spec, position, requested, proces
        refused, failure, fence, attempts, actor, key_id, created_at, started_at, finished_at
 FROM jobs WHERE id = ANY ($1::uuid[]) AND program_id = $2 ORDER BY id DESC
 """
-# Why by bounds is said in `store.promotion_codes`.
+# For the reason of bounds see `store.promotion_codes`.
 LIST_JOBS = Statement("""
 WITH scanned AS MATERIALIZED (
     SELECT id, kind, state FROM jobs WHERE (program_id, id) < ($program, $before) AND program_id >= $program
@@ -40,7 +40,7 @@ SELECT id, false AS is_mark FROM chosen
 UNION ALL
 SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $scanned
 """)
-# The one that was worked on, or made, longest ago: several take turns, and ever new ones get ahead of nobody.
+# The one that ran, or was created, longest ago: jobs take turns, and a stream of new ones overtakes nobody.
 CLAIM_JOB = """
 WITH waiting AS MATERIALIZED (
     SELECT id FROM jobs
@@ -70,7 +70,7 @@ RELEASE_JOB = """
 UPDATE jobs SET leased_until = clock_timestamp() + make_interval(secs => $3)
 WHERE id = $1 AND fence = $2 AND state = 'running'
 """
-# Waits for the chunk that is under way, after which nothing more is done.
+# Waits for the running chunk, after which nothing more is done.
 CANCEL_JOB = """
 UPDATE jobs SET state = 'cancelled', finished_at = $3, leased_until = NULL
 WHERE id = $1 AND program_id = $2 AND state IN ('uploading', 'queued', 'running')
@@ -84,8 +84,8 @@ INSERT_ERRORS = Statement("""
 INSERT INTO job_errors (job_id, line, code, reason, detail)
 SELECT $job_id, r.* FROM @r(line bigint, code text, reason text, detail text)
 """)
-# The pieces of what is over, a few at a time; a finished upload is not needed any more, its errors are. From job to job
-# by the key, the oldest first, instead of reading what lies there for the others.
+# The pieces of finished jobs, a few at a time; their errors are still needed, the upload is not. From job to job by the
+# key, oldest first, without reading the pieces of other jobs.
 PURGE_UPLOADS = """
 WITH RECURSIVE held AS (
     (SELECT job_id FROM job_uploads ORDER BY job_id LIMIT 1)
@@ -141,7 +141,7 @@ WITH finished AS (
 )
 DELETE FROM jobs WHERE id = ANY (ARRAY(SELECT id FROM finished UNION ALL SELECT id FROM given_up))
 """
-# How many jobs with something left behind one look goes through.
+# The number of jobs with remains per statement.
 _JOBS_AT_ONCE: Final = 1_000
 
 
@@ -151,7 +151,7 @@ async def insert_job(connection: Connection, job: Job) -> None:
 
 
 async def count_open(connection: Connection, program_id: uuid.UUID, most: int) -> int:
-    """Return how many jobs of a program are not over yet, counted up to `most`."""
+    """Return how many jobs of a program are unfinished, counted up to `most`."""
     count: int = await connection.fetchval(COUNT_OPEN, program_id, most)
     return count
 
@@ -181,18 +181,18 @@ async def list_jobs(
 
 
 async def claim_job(connection: Connection, lease_seconds: float, now: datetime) -> Job | None:
-    """Lease the job that has waited longest for its turn; None if there is none that nobody works on."""
+    """Lease the job that has waited longest for its turn; None if no job is waiting."""
     row = await connection.fetchrow(CLAIM_JOB, lease_seconds, now)
     return _job(row) if row else None
 
 
 async def hold_job(connection: Connection, job: Job) -> bool:
-    """Lock a job for one chunk; False if it was cancelled or somebody else has taken it over."""
+    """Lock a job for one chunk; False if it was cancelled or another process has taken it over."""
     return bool(await connection.fetchval(HOLD_JOB, job.id, job.fence))
 
 
 async def advance_job(connection: Connection, job: Job, step: Step, lease_seconds: float) -> None:
-    """Write what a chunk did and renew the lease; the job must be held by this transaction."""
+    """Write the result of a chunk and renew the lease; the job must be locked by this transaction."""
     await connection.execute(
         *ADVANCE_JOB(
             **_TALLY.of(step.tally),
@@ -206,12 +206,12 @@ async def advance_job(connection: Connection, job: Job, step: Step, lease_second
 
 
 async def end_job(connection: Connection, job: Job, failure: str | None, now: datetime) -> None:
-    """Finish a job that this process works on, well or with a failure."""
+    """Finish a job that this process runs, with success or a failure."""
     await connection.execute(END_JOB, job.id, job.fence, "failed" if failure else "done", failure, now)
 
 
 async def release_job(connection: Connection, job: Job, wait_seconds: float) -> None:
-    """Let others take a job over, after a while."""
+    """Let others take a job over, after a delay."""
     await connection.execute(RELEASE_JOB, job.id, job.fence, wait_seconds)
 
 
@@ -232,22 +232,22 @@ async def insert_errors(connection: Connection, job_id: uuid.UUID, refused: Sequ
 
 
 async def purge_uploads(connection: Connection, limit: int) -> int:
-    """Remove up to `limit` pieces of uploads of which the job is over."""
+    """Remove up to `limit` pieces of uploads whose job has finished."""
     return affected(await connection.execute(PURGE_UPLOADS, limit, _JOBS_AT_ONCE))
 
 
 async def purge_lines(connection: Connection, limit: int) -> int:
-    """Remove up to `limit` lines of which the job is over."""
+    """Remove up to `limit` lines whose job has finished."""
     return affected(await connection.execute(PURGE_LINES, limit, _JOBS_AT_ONCE))
 
 
 async def purge_errors(connection: Connection, limit: int) -> int:
-    """Remove up to `limit` refused lines of which the job is gone."""
+    """Remove up to `limit` refused lines whose job is gone."""
     return affected(await connection.execute(PURGE_ERRORS, limit, _JOBS_AT_ONCE))
 
 
 async def purge_jobs(connection: Connection, finished_until: datetime, begun_until: datetime, limit: int) -> int:
-    """Remove up to `limit` jobs that finished, or began to be uploaded and never were, by the given times."""
+    """Remove up to `limit` jobs that finished, or whose upload began and never completed, by the given times."""
     return affected(await connection.execute(PURGE_JOBS, finished_until, begun_until, limit))
 
 

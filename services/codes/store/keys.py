@@ -1,7 +1,7 @@
-"""API keys; what is stored of a key's text is its digest.
+"""API keys; only the digest of a key's text is stored.
 
-An account that mints has a row among them for its rate window, with its own id and a digest of no text. It is no key:
-no list shows it, and no other statement than the mint's and `INSERT_ACCOUNT` knows it.
+A minting account has a row among them for its rate window, with its own id and a digest of no text. It is not a key:
+no list shows it, and only the mint's statements and `INSERT_ACCOUNT` use it.
 """
 
 import secrets
@@ -17,7 +17,7 @@ from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.known_ids import LAST_ID
 
-# The owner's row is locked, so the free slot found here stays free; the unique index stands behind it.
+# The owner's row is locked, so the free slot found here stays free; the unique index is the safeguard.
 INSERT_KEY = Statement("""
 INSERT INTO api_keys (id, program_id, partner_id, kind, purpose, slot, name, scopes, digest, rate_limit_per_minute,
                       created_at, made_by_key_id)
@@ -43,7 +43,7 @@ SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_m
        made_by_key_id
 FROM api_keys WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3 AND kind <> 'account'
 """
-# A program's own or a partner's: the way that is not taken is not even begun.
+# A program's own or a partner's: the other branch is not even started.
 LIST_KEYS = """
 (SELECT id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
         made_by_key_id
@@ -64,7 +64,7 @@ WHERE (made_by_key_id, id) < ($1, $3) AND made_by_key_id >= $1 AND ($2::uuid IS 
 ORDER BY made_by_key_id DESC, id DESC LIMIT $4
 """
 PROGRAM_OF_KEY = "SELECT program_id FROM api_keys WHERE id = $1"
-# A revocation waits for whoever makes a key with this one, so that after it no key comes to be.
+# A revocation waits for requests that create a key with this one, so that no key is created after it.
 HOLD_KEY = "SELECT true FROM api_keys WHERE id = $1 AND revoked_at IS NULL FOR SHARE"
 CHANGE_KEY = Statement("""
 UPDATE api_keys
@@ -91,7 +91,7 @@ async def insert_account(
     rate_limit_per_minute: int,
     now: datetime,
 ) -> None:
-    """Write the row of an account that mints, if there is none; the owner is whom it mints for first."""
+    """Write the row of a minting account, if there is none; its owner is the first partner that it mints for."""
     await connection.execute(
         *INSERT_ACCOUNT(
             **_OWNER.of(owner),
@@ -106,7 +106,7 @@ async def insert_account(
 
 
 async def insert_key(connection: Connection, key: APIKey, digest: bytes) -> bool:
-    """Write a key; False if two of its owner, kind and purpose are alive. The owner's row must be locked."""
+    """Write a key; False if its owner has two live keys of this kind and purpose. The owner's row must be locked."""
     found = await connection.fetchval(
         *INSERT_KEY(**_KEY_VALUES.of(key), **_OWNER.of(key.owner), **_TERMS.of(key.terms), digest=digest)
     )
@@ -114,7 +114,7 @@ async def insert_key(connection: Connection, key: APIKey, digest: bytes) -> bool
 
 
 async def find_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner) -> APIKey | None:
-    """Read one key of an owner, revoked ones too."""
+    """Read one key of an owner, revoked or not."""
     row = await connection.fetchrow(FIND_KEY, key_id, owner.program_id, owner.partner_id)
     return _key(row) if row else None
 
@@ -128,22 +128,22 @@ async def list_keys(connection: Connection, owner: KeyOwner, after: uuid.UUID | 
 async def list_made(
     connection: Connection, maker_id: uuid.UUID, program_id: uuid.UUID | None, after: uuid.UUID | None, limit: int
 ) -> list[APIKey]:
-    """Read up to `limit` keys that a key made, of a program or of any, newest first, older than `after`.
+    """Read up to `limit` keys that a key created, of a program or of any, newest first, older than `after`.
 
-    Those of a live program in both modes, those of its test tenant in that one.
+    For a live program in both modes, for a test tenant in test mode only.
     """
     rows = await connection.fetch(LIST_MADE_KEYS, maker_id, program_id, after or LAST_ID, limit)
     return [_key(row) for row in rows]
 
 
 async def program_of(connection: Connection, key_id: uuid.UUID) -> uuid.UUID | None:
-    """Return the program that a key belongs to, in the mode of the key; None if there is no such key."""
+    """Return the program of a key, in the mode of the key; None if there is no such key."""
     found: uuid.UUID | None = await connection.fetchval(PROGRAM_OF_KEY, key_id)
     return found
 
 
 async def hold_key(connection: Connection, key_id: uuid.UUID) -> bool:
-    """Keep a key from being revoked until the transaction ends; False if it is revoked."""
+    """Lock a key against revocation until the transaction ends; False if it is revoked."""
     return await connection.fetchval(HOLD_KEY, key_id) is not None
 
 
@@ -165,7 +165,7 @@ async def change_key(
 
 
 async def revoke_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner, now: datetime) -> APIKey | None:
-    """Revoke a key for good; doing so again keeps the first time."""
+    """Revoke a key for good; a repeat keeps the first time."""
     row = await connection.fetchrow(REVOKE_KEY, key_id, owner.program_id, owner.partner_id, now)
     return _key(row) if row else None
 

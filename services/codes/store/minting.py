@@ -1,4 +1,4 @@
-"""The grouped mint, judged request by request: one statement decides and writes what `minting_at_once` leaves to it."""
+"""The grouped mint, judged request by request: one statement decides and writes what `minting_at_once` cannot."""
 
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -18,11 +18,11 @@ JOIN coupons k ON k.program_id = g.id AND k.is_partner_coupon
 WHERE p.id = $1
 """
 
-# A coupon is read as it is shown, by the snapshot of the statement: `Coupon.is_valid` in SQL.
+# A coupon is read by the snapshot of the statement, as it is shown: `Coupon.is_valid` in SQL.
 #
 # Keys are locked before partners and each in the order of its id, so that groups cannot deadlock. What decides (limit,
-# window, revocation, status, quota) is read from the locked rows; nothing else is joined to them. Of a key's requests
-# the first fit into its window, of a partner's the first into its quota. A request whose code met an existing string,
+# window, revocation, status, quota) is read from the locked rows; nothing else is joined to them. A key's first
+# requests fill its window, a partner's first ones its quota. A request whose code met an existing string,
 # or whose reference has a code, is not charged: the caller tries it again.
 MINT_GROUP = Statement("""
 WITH request AS MATERIALIZED (
@@ -103,7 +103,7 @@ MintResult = Literal["minted", "collided"] | MintRefusal
 
 
 class MintRequest(NamedTuple):
-    """One request of a group, with the code that it gets if all is well."""
+    """One request of a group, with the code that it gets if it succeeds."""
 
     key_id: uuid.UUID
     terms: MintingTerms
@@ -115,10 +115,9 @@ class MintRequest(NamedTuple):
 
 
 class MintRow(NamedTuple):
-    """What came of one request; the rate members are None for a key without a limit.
+    """The outcome of one request; the rate members are None for a key without a limit.
 
-    `remaining` is what its partner has left after it and `threshold` when that is low, where requests are judged one
-    by one.
+    If requests are judged one by one, `remaining` is the partner's quota after it and `threshold` the mark for low.
     """
 
     result: MintResult
@@ -130,7 +129,7 @@ class MintRow(NamedTuple):
 
 
 async def find_terms(connection: Connection, partner_id: uuid.UUID) -> MintingTerms | None:
-    """Read how a partner's codes look."""
+    """Read the form of a partner's codes."""
     row = await connection.fetchrow(FIND_TERMS, partner_id)
     return MintingTerms(**row) if row is not None else None
 
@@ -147,7 +146,7 @@ async def mint_group(
     The events about it are left to the caller.
 
     All requests of a group were made at `now`, so those of one partner share their terms and their expiry. `key_ids`
-    are locked: those of the requests, and those that the same transaction may come to need, since keys go before
+    are locked: those of the requests, and those that the same transaction may need later, since keys are locked before
     partners.
     """
     by_partner = {request.terms.partner_id: request for request in requests}

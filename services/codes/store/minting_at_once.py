@@ -21,12 +21,12 @@ from shared.starting_over import StartOver
 from shared.times import format_microseconds
 
 # The usual case, several times cheaper: every key has room for its requests and every partner for its codes and more,
-# no event about its quota is due (`usecases.announcements` has the rule), so all are minted. Locks and decides as
-# `MINT_GROUP`, but for all together: where anything is in the way, it writes nothing and returns no row. A string that
-# exists already raises. Each partner's codes stand side by side from `first` on.
+# no event about a quota is due (`usecases.announcements` has the rule), so all are minted. Locks and decides like
+# `MINT_GROUP`, but for all together: if anything prevents one mint, it writes nothing and returns no row. An existing
+# string raises. Each partner's codes are adjacent, from `first` on.
 #
-# Idempotency keys are claimed and their answers kept as `shared.database.idempotency` does, but in the same breath: an
-# answer that was committed after this snapshot and before the lock was free is met by the primary key, and raises.
+# Idempotency keys are claimed and their answers stored as in `shared.database.idempotency`, but in one statement: an
+# answer committed after this snapshot and before the lock was free violates the primary key, and raises.
 MINT_ALL = Statement("""
 WITH claimed AS MATERIALIZED (
     SELECT count(*) FILTER (WHERE pg_try_advisory_xact_lock(lock_id)) = cardinality($a.lock_id) AND NOT EXISTS (
@@ -107,7 +107,7 @@ class CodeTaken(StartOver):
 
 
 class AnsweredMeanwhile(StartOver):
-    """Another process has answered a request with one of the keys since they were looked for."""
+    """Another process has answered a request with one of the keys since the lookup."""
 
 
 async def mint_all(
@@ -117,9 +117,9 @@ async def mint_all(
     new_id: Callable[[], uuid.UUID],
     now: datetime,
 ) -> tuple[list[MintRow], list[OutboxEvent]] | None:
-    """Mint for all requests, or return None with nothing written or charged where not all can have their code.
+    """Mint for all requests, or return None with nothing written or charged if not all can have their code.
 
-    All requests of a group were made at `now`; `answers` are kept with what they report. Raises CodeTaken or
+    All requests of a group were made at `now`; `answers` are stored with their effects. Raises CodeTaken or
     AnsweredMeanwhile, which end a transaction.
     """
     group = _Group.of(requests)
@@ -150,7 +150,7 @@ async def mint_all(
 
 
 class _Group(NamedTuple):
-    """A group of requests with each partner's side by side; numbers and starts count from 1, as SQL's arrays do."""
+    """A group of requests with each partner's adjacent; numbers and starts count from 1, like SQL's arrays."""
 
     charges: dict[uuid.UUID, int]
     by_partner: dict[uuid.UUID, list[MintRequest]]
@@ -178,7 +178,7 @@ class _Group(NamedTuple):
     def partner_columns(
         self, events: Mapping[uuid.UUID, Sequence[MintRequest]], new_id: Callable[[], uuid.UUID], now: datetime
     ) -> dict[str, list[Any]]:
-        """Return what is written once for each partner; `events` are their codes by the ids of the events."""
+        """Return the values that are written once per partner; `events` are their codes by the ids of the events."""
         first_of = [codes[0] for codes in events.values()]
         return {
             "id": list(self.by_partner),
@@ -215,7 +215,7 @@ def _actor(codes: Sequence[MintRequest]) -> str:
 def _shared_out(
     requests: Sequence[MintRequest], charges: dict[uuid.UUID, int], states: Mapping[uuid.UUID, Any]
 ) -> Iterator[MintRow]:
-    """Say of each request where its key stood when its turn came."""
+    """Return, for each request, the rate limit of its key at its turn."""
     waiting = dict(charges)
     for request in requests:
         state = states[request.key_id]
@@ -227,7 +227,7 @@ def _shared_out(
 
 
 def _event_until_remaining(codes: Sequence[MintRequest], event_id: uuid.UUID, now: datetime) -> bytes:
-    """Freeze the event up to its last member, which only the statement knows: what remains of the quota."""
+    """Freeze the event up to its last member, the remaining quota, which only the statement knows."""
     terms = codes[0].terms
     data: dict[str, Any] = {
         "program_id": shown_id(terms.program_id),

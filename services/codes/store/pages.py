@@ -1,6 +1,6 @@
-"""How the statements that list ids say where to go on.
+"""How the statements that list ids mark where to continue.
 
-A page looks at a bounded number of rows, so that what is rare costs no more among ten million rows than among a
+A page reads a bounded number of rows, so that rare matches cost no more among ten million rows than among a
 hundred; a page can therefore be short, or even empty, without being the last.
 """
 
@@ -11,12 +11,12 @@ from typing import Any, Final
 from services.codes.domain.pages import Page
 
 SCANNED_PER_PAGE: Final = 1_000
-# Of how many coupons a partner's codes are looked for one by one.
+# Up to this many coupons, a partner's codes are searched coupon by coupon.
 MOST_COUPONS: Final = 50
 
 
 def page_of_ids(rows: Sequence[Any], limit: int) -> Page[uuid.UUID]:
-    """Return the first `limit` ids of rows that hold one more where there is one, and a mark where there may be."""
+    """Return the first `limit` ids of rows that have one more if there is one, or a mark if there may be."""
     ids = sorted((row["id"] for row in rows if not row["is_mark"]), reverse=True)
     if len(ids) > limit:
         return Page(ids[:limit], ids[limit - 1])

@@ -54,8 +54,8 @@ SELECT id, program_id, name, first_name, last_name, email, status, code_prefix A
 FROM partners WHERE id = $1 AND ($2::uuid IS NULL OR program_id = $2) AND archived_at IS NULL
 FOR NO KEY UPDATE
 """
-# By the address, which is one partner's alone, or along the program's. Why by bounds: see `store.promotion_codes`. That
-# the lower one names the id too keeps the planner from reading and sorting all partners by another index.
+# By the address, which only one partner has, or along the program's. Why by bounds: see `store.promotion_codes`. The id
+# in the lower bound keeps the planner from reading and sorting all partners by another index.
 LIST_PARTNERS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, status FROM partners
@@ -96,12 +96,12 @@ WHERE (program_id = $1 AND partner_id = $2 OR program_id = test_id($1) AND partn
 
 
 async def taken_prefixes(connection: Connection, program_id: uuid.UUID, canonicals: Collection[str]) -> Collection[str]:
-    """Return which of these canonical forms are those of a program's prefixes."""
+    """Return which of these canonical forms belong to a program's prefixes."""
     return {row["canonical"] for row in await connection.fetch(TAKEN_PREFIXES, program_id, list(canonicals))}
 
 
 async def is_prefix_taken(connection: Connection, partner: Partner) -> bool:
-    """Say whether another live partner of the program has a prefix that reads the same."""
+    """Return whether another live partner of the program has a prefix that reads the same."""
     taken: bool = await connection.fetchval(IS_PREFIX_TAKEN, partner.program_id, partner.prefix, partner.id)
     return taken
 
@@ -109,7 +109,7 @@ async def is_prefix_taken(connection: Connection, partner: Partner) -> bool:
 async def insert_partner(connection: Connection, partner: Partner) -> bool:
     """Write a partner; False if its prefix is taken. Raises EmailTaken."""
     email = canonical_email(partner.email) if partner.email else None
-    # Of two that come at once, either index on prefixes may be the one that finds the other.
+    # Either index on prefixes may detect a concurrent insert.
     found = await connection.fetchval(*INSERT_PARTNER(**_INSERTED.of(partner), email_canonical=email))
     if found is None and email and await connection.fetchval(IS_EMAIL_TAKEN, partner.program_id, email):
         raise EmailTaken
@@ -123,7 +123,7 @@ async def find_partner(connection: Connection, partner_id: uuid.UUID, program_id
 
 
 async def lock_partner(connection: Connection, partner_id: uuid.UUID, program_id: uuid.UUID | None) -> Partner | None:
-    """Read one partner and keep others from changing it until the transaction ends."""
+    """Read one partner and lock it until the transaction ends."""
     row = await connection.fetchrow(LOCK_PARTNER, partner_id, program_id)
     return _partner(row) if row else None
 
@@ -164,19 +164,19 @@ async def update_partner(connection: Connection, partner: Partner) -> None:
 async def read_partners(
     connection: Connection, program_id: uuid.UUID, ids: Sequence[uuid.UUID]
 ) -> dict[uuid.UUID, Partner]:
-    """Read the partners of these ids, archived ones too."""
+    """Read the partners of these ids, including archived ones."""
     rows = await connection.fetch(READ_PARTNERS, program_id, ids) if ids else []
     return {row["id"]: _partner(row) for row in rows}
 
 
 async def find_by_email(connection: Connection, program_id: uuid.UUID, email: str) -> uuid.UUID | None:
-    """Find the partner that an address belongs to, in any spelling."""
+    """Find the partner with an address, in any spelling."""
     found: uuid.UUID | None = await connection.fetchval(FIND_BY_EMAIL, program_id, canonical_email(email))
     return found
 
 
 async def revoke_keys(connection: Connection, partner: Partner, now: datetime) -> None:
-    """Revoke all keys of a partner, those of test mode too."""
+    """Revoke all keys of a partner, including test keys."""
     await connection.execute(REVOKE_KEYS, partner.program_id, partner.id, now)
 
 

@@ -20,7 +20,7 @@ VALUES ($id, $name, $currency, $timezone, $link_url, $support_email, $code_lengt
         $code_lifetime_seconds, $webhook_attributes, $max_codes_per_order, $commission_cap_hundredths,
         $allow_self_referral, $created_at, $created_at)
 """)
-# 100 % off, once, one use per code; how long a code lives is the program's setting, applied at the mint.
+# 100 % off, once, one use per code; the validity of a code is the program's setting, applied at the mint.
 INSERT_PARTNER_COUPON = """
 INSERT INTO coupons (id, program_id, uuid_code, name, is_partner_coupon, discount_type, percent_hundredths,
                      duration_type, code_redemption_limit, combination, created_at, updated_at)
@@ -53,7 +53,7 @@ WHERE id = $id
 
 
 async def knows_timezone(connection: Connection, timezone: str) -> bool:
-    """Say whether the database knows a time zone; if not, the transaction is broken."""
+    """Return whether the database knows a time zone; if not, the transaction is aborted."""
     try:
         return bool(await connection.fetchval(KNOWS_TIMEZONE, timezone))
     except asyncpg.InvalidParameterValueError:
@@ -75,7 +75,7 @@ async def find_program(connection: Connection, program_id: uuid.UUID) -> Program
 
 
 async def lock_program(connection: Connection, program_id: uuid.UUID) -> Program | None:
-    """Read one program and keep others from changing it until the transaction ends."""
+    """Read one program and lock it until the transaction ends."""
     row = await connection.fetchrow(LOCK_PROGRAM, program_id)
     return _program(row) if row else None
 

@@ -1,4 +1,4 @@
-"""Promotion codes as their program sees them. Statements find ids; one statement reads what they name."""
+"""Promotion codes as their program sees them. Statements find ids; one statement reads the rows."""
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.known_ids import LAST_ID
 
-# A string that is taken is no error here: a generated one is made anew.
+# A taken string is not an error here: the caller generates another one.
 INSERT_CODE = Statement("""
 INSERT INTO promotion_codes (id, program_id, coupon_id, created_at, updated_at, is_auto_generated, created_by_key_id,
                              partner_id, code, canonical, external_id, is_active, starts_at, expires_at,
@@ -59,12 +59,12 @@ SELECT id FROM promotion_codes WHERE program_id = $1 AND canonical = $2 AND arch
 FIND_BY_EXTERNAL_ID = """
 SELECT id FROM promotion_codes WHERE program_id = $1 AND external_id = $2 AND archived_at IS NULL
 """
-# Of a program or of one of its coupons, each by its index; the way not taken is not even begun. The last row, a mark,
-# says that there may be more.
+# Codes of a program or of one of its coupons, each by its index; the other branch is not even started. The last row, a
+# mark, means that there may be more.
 #
-# Bounds instead of an equal sign, and an order that names every column of the index: else the planner would rather walk
-# the primary key backwards and look at each code on its way, which ends soon for a coupon with many codes, and never
-# for one that has none among ten million. The index alone answers; of what is chosen the rows are read afterwards.
+# Bounds instead of an equal sign, and an order by every column of the index: otherwise the planner would prefer to walk
+# the primary key backwards and read each code on its way, which ends soon for a coupon with many codes, and never for
+# one that has none among ten million. The index alone answers; the rows of the selected ids are read afterwards.
 LIST_OF_PROGRAM = Statement("""
 WITH scanned AS (
     (SELECT id FROM promotion_codes
@@ -85,10 +85,10 @@ SELECT id, false AS is_mark FROM chosen
 UNION ALL
 SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $scanned
 """)
-# Of a partner: for one coupon, or for those that the index leads to from one to the next; of each its newest, then the
-# newest of all: what is older than the last that was looked at of a coupon with more is left to the next page. A
-# partner with codes of very many coupons is looked for among its program's codes instead, so that what a page costs
-# grows neither with the number of its coupons nor with that of its codes.
+# Codes of a partner: for one coupon, or coupon by coupon along the index; the newest of each, then the newest of all.
+# Codes older than the last one read of a coupon with more are left to the next page. For a partner with codes of very
+# many coupons the program's codes are searched instead, so that the cost of a page grows neither with the number of its
+# coupons nor with that of its codes.
 LIST_OF_PARTNER = Statement("""
 WITH RECURSIVE coupon AS (
     (SELECT $coupon::uuid AS coupon_id WHERE $coupon::uuid IS NOT NULL
@@ -163,7 +163,7 @@ CROSS JOIN LATERAL (
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which live codes of a program to list, with every name resolved."""
+    """A filter of a program's live codes, with every name resolved."""
 
     program_id: uuid.UUID
     coupon_id: uuid.UUID | None = None
@@ -174,7 +174,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which part of a list: older than `after`, without the first `offset`, at most `limit`."""
+    """A part of a list: older than `after`, without the first `offset`, at most `limit`."""
 
     after: uuid.UUID | None
     offset: int
@@ -189,32 +189,32 @@ async def insert_code(connection: Connection, code: PromotionCode) -> bool:
 
 
 async def update_code(connection: Connection, code: PromotionCode) -> None:
-    """Write what may change of a code; the row must be locked. Raises CodeTaken or ExternalIDTaken."""
+    """Write the changeable members of a code; the row must be locked. Raises CodeTaken or ExternalIDTaken."""
     with _translated(code):
         await connection.execute(*UPDATE_CODE(**_UPDATED.of(code)))
 
 
 async def archive_code(connection: Connection, code_id: uuid.UUID, now: datetime) -> None:
-    """Archive a locked code; its string is free again."""
+    """Archive a locked code; its string becomes available again."""
     await connection.execute(ARCHIVE_CODE, code_id, now)
 
 
 async def read_codes(connection: Connection, program_id: uuid.UUID, ids: Sequence[uuid.UUID]) -> list[PromotionCode]:
-    """Read the codes of these ids, archived ones too, newest first."""
+    """Read the codes of these ids, including archived ones, newest first."""
     if not ids:
         return []
     return [_code(row) for row in await connection.fetch(READ_CODES, program_id, ids)]
 
 
 async def lock_code(connection: Connection, program_id: uuid.UUID, code_id: uuid.UUID) -> PromotionCode | None:
-    """Read one code, archived or not, and keep others from changing it until the transaction ends."""
+    """Read one code, archived or not, and lock it until the transaction ends."""
     if await connection.fetchval(LOCK_CODE, program_id, code_id) is None:
         return None
     return (await read_codes(connection, program_id, [code_id]))[0]
 
 
 async def find_by_canonical(connection: Connection, program_id: uuid.UUID, canonical: str) -> uuid.UUID | None:
-    """Find the live code that reads so."""
+    """Find the live code with this string."""
     found: uuid.UUID | None = await connection.fetchval(FIND_BY_CANONICAL, program_id, canonical)
     return found
 
@@ -257,7 +257,7 @@ async def list_ids(
 async def newest_of_coupons(
     connection: Connection, program_id: uuid.UUID, coupon_ids: Sequence[uuid.UUID], most: int
 ) -> Mapping[uuid.UUID, list[PromotionCode]]:
-    """Read the newest live codes of each coupon, at most so many of each."""
+    """Read the newest live codes of each coupon, up to a limit per coupon."""
     ids = [row["id"] for row in await connection.fetch(NEWEST_OF_COUPONS, coupon_ids, most)]
     found: dict[uuid.UUID, list[PromotionCode]] = {coupon_id: [] for coupon_id in coupon_ids}
     for code in await read_codes(connection, program_id, ids):

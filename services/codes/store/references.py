@@ -1,4 +1,4 @@
-"""Codes by what their partners call them. `promotion_codes_reference` keeps a name to one live code of its partner."""
+"""Codes by their partners' references. `promotion_codes_reference` allows one live code per partner and reference."""
 
 import uuid
 from collections.abc import Collection
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from shared.database.pool import Connection
 
-# OFFSET 0 keeps the lookups one by one, down the index of references. A partner that is not active finds nothing: the
-# mint refuses it by the row that it locks, and leaves what is there to the next look.
+# OFFSET 0 forces one lookup at a time by the index of references. An inactive partner finds nothing: the mint refuses
+# it by the locked row, and a later lookup finds the existing code.
 FIND_REFERENCED = """
 SELECT r.partner_id, r.reference, c.code, g.link_url, c.expires_at,
        p.quota_granted + p.quota_adjusted - p.quota_minted + p.quota_refunded AS remaining
@@ -23,7 +23,7 @@ FIND_ACTIVE = "SELECT id FROM partners WHERE id = ANY ($1::uuid[]) AND status = 
 
 
 class ReferencedCode(NamedTuple):
-    """A live code that its partner has named, and what the partner has left of its quota."""
+    """A live code with its partner's reference, and the partner's remaining quota."""
 
     code: str
     link_url: str
@@ -34,7 +34,7 @@ class ReferencedCode(NamedTuple):
 async def find_referenced(
     connection: Connection, wanted: Collection[tuple[uuid.UUID, str]]
 ) -> dict[tuple[uuid.UUID, str], ReferencedCode]:
-    """Return the codes that active partners have named so, by (partner, reference)."""
+    """Return the codes of active partners, by (partner, reference)."""
     rows = await connection.fetch(FIND_REFERENCED, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
     return {
         (row["partner_id"], row["reference"]): ReferencedCode(
@@ -45,5 +45,5 @@ async def find_referenced(
 
 
 async def find_active(connection: Connection, partner_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """Return which partners may be given codes now."""
+    """Return the partners that may receive codes now."""
     return {row["id"] for row in await connection.fetch(FIND_ACTIVE, list(partner_ids))}

@@ -1,6 +1,6 @@
-"""The way through many codes: page after page of one coupon's codes by id, then the next coupon's.
+"""The order of reading many codes: one coupon's codes by id, page by page, then the next coupon's.
 
-A page looks at a bounded number of codes, whatever is asked for and however few fit: no statement grows with the table.
+A page reads a bounded number of codes, whatever the filter and however few match: no statement grows with the table.
 """
 
 import uuid
@@ -13,18 +13,18 @@ from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.known_ids import FIRST_ID
 
-# The ways not taken and the parameters that are null drop out of a plan made for them; a plan for any parameters would
-# have to keep them all.
+# Unused branches and null parameters drop out of a plan made for these parameters; a generic plan would have to keep
+# them all.
 PLAN_FOR_THESE = "SET LOCAL plan_cache_mode = 'force_custom_plan'"
-# Why by bounds and not by equal signs is said in `store.promotion_codes`.
+# For the reason of bounds instead of equal signs see `store.promotion_codes`.
 NEXT_COUPON = """
 (SELECT id, uuid_code FROM coupons WHERE $3::uuid IS NOT NULL AND id = $3 AND program_id = $1 AND id >= $2)
 UNION ALL
 (SELECT id, uuid_code FROM coupons
  WHERE $3::uuid IS NULL AND (program_id, id) >= ($1, $2) AND program_id <= $1 ORDER BY program_id, id LIMIT 1)
 """
-# One of the ways is taken, by the narrowest of what is asked for. Why by bounds and not by equal signs is said in
-# `store.promotion_codes`; of a string or an external id there is one live code at most.
+# One of the branches runs, that of the narrowest given filter. For the reason of bounds instead of equal signs see
+# `store.promotion_codes`; a string or an external id has at most one live code.
 PAGE_OF_IDS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id FROM promotion_codes
@@ -87,19 +87,19 @@ FROM promotion_codes WHERE id = ANY ($1::uuid[]) ORDER BY id
 
 @dataclass(frozen=True, slots=True)
 class IdPage:
-    """Ids of codes that fit, in order, and after which id to go on; None at the end of the coupon."""
+    """Ids of matching codes, in order, and the id to continue after; None at the end of the coupon."""
 
     ids: Sequence[uuid.UUID]
     next_after: uuid.UUID | None
 
 
 async def plan_for_these(connection: Connection) -> None:
-    """Let the statements of this transaction be planned for their parameters."""
+    """Have the statements of this transaction planned for their parameters."""
     await connection.execute(PLAN_FOR_THESE)
 
 
 async def coupon_of_batch(connection: Connection, program_id: uuid.UUID, batch_id: uuid.UUID) -> uuid.UUID | None:
-    """Return the one coupon that the codes of a program's batch are of; None if there are none."""
+    """Return the coupon of a batch's codes; None if there are none."""
     row = await connection.fetchrow(COUPON_OF_BATCH, batch_id)
     return row["coupon_id"] if row and row["program_id"] == program_id else None
 
@@ -107,7 +107,7 @@ async def coupon_of_batch(connection: Connection, program_id: uuid.UUID, batch_i
 async def next_coupon(
     connection: Connection, program_id: uuid.UUID, start: uuid.UUID | None, only: uuid.UUID | None
 ) -> tuple[uuid.UUID, str] | None:
-    """Return id and `uuid_code` of the first coupon from an id on, archived ones too; None behind the last."""
+    """Return id and `uuid_code` of the first coupon from an id on, archived or not; None after the last."""
     row = await connection.fetchrow(NEXT_COUPON, program_id, start or FIRST_ID, only)
     return (row["id"], row["uuid_code"]) if row else None
 
@@ -120,7 +120,7 @@ async def page_of_ids(
     wanted: CodeSelection,
     scanned: int,
 ) -> IdPage:
-    """Look at `scanned` codes of a coupon behind an id and return those that fit."""
+    """Read `scanned` codes of a coupon after an id and return those that match."""
     rows = await connection.fetch(
         *PAGE_OF_IDS(
             **_WANTED.of(wanted),

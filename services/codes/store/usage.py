@@ -1,4 +1,4 @@
-"""The counts of uses that are shown on codes and coupons, taken from events; the newer version wins."""
+"""The counts of uses on codes and coupons, taken from events; the newer version wins."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ UPDATE coupons k SET times_redeemed = u.count, times_redeemed_version = u.versio
 FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::bigint[]) AS u (id, program_id, count, version)
 WHERE k.id = u.id AND k.program_id = u.program_id AND k.times_redeemed_version < u.version
 """
-# A coupon that the redemption service counts itself has a version; its count is not to be added to.
+# A coupon that the redemption service counts itself has a version; its count must not be added to.
 ADD_TO_COUPONS = """
 UPDATE coupons k SET times_redeemed = k.times_redeemed + u.added
 FROM unnest($1::uuid[], $2::int[]) AS u (id, added)
@@ -35,17 +35,17 @@ WHERE k.id = u.id AND k.times_redeemed_version = 0
 
 
 async def lock_codes(connection: Connection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, KnownUsage]:
-    """Return what is known of the codes that exist, and keep others from changing them."""
+    """Lock existing codes and return their known usage."""
     return {row["id"]: _known(row) for row in await connection.fetch(LOCK_CODES, ids)}
 
 
 async def lock_coupons(connection: Connection, ids: Sequence[uuid.UUID]) -> None:
-    """Keep others from changing these coupons."""
+    """Lock these coupons."""
     await connection.execute(LOCK_COUPONS, ids)
 
 
 async def write_codes(connection: Connection, usages: Sequence[Usage]) -> None:
-    """Take over newer counts of locked codes; at most one usage per code."""
+    """Write newer counts of locked codes; at most one usage per code."""
     await connection.execute(
         UPDATE_CODES,
         [usage.id for usage in usages],
@@ -56,7 +56,7 @@ async def write_codes(connection: Connection, usages: Sequence[Usage]) -> None:
 
 
 async def write_coupons(connection: Connection, usages: Sequence[Usage]) -> None:
-    """Take over newer counts of locked coupons; at most one usage per coupon."""
+    """Write newer counts of locked coupons; at most one usage per coupon."""
     await connection.execute(
         UPDATE_COUPONS,
         [usage.id for usage in usages],
@@ -67,7 +67,7 @@ async def write_coupons(connection: Connection, usages: Sequence[Usage]) -> None
 
 
 async def add_to_coupons(connection: Connection, added: Mapping[uuid.UUID, int]) -> None:
-    """Add to the counts of locked coupons that nobody else counts."""
+    """Add to the counts of locked coupons that the redemption service does not count."""
     await connection.execute(ADD_TO_COUPONS, list(added), list(added.values()))
 
 

@@ -1,4 +1,4 @@
-"""The events about coupons, codes and quotas that are changed, or minted, made of their state after the change."""
+"""The events about changed coupons, codes and quotas, and about mints, built from the state after the change."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -44,9 +44,9 @@ def code_updated(code: PromotionCode, changed: Iterable[str], now: datetime) -> 
 
 
 def codes_minted(requests: Sequence[MintRequest], rows: Sequence[MintRow], now: datetime) -> list[OutboxEvent]:
-    """Return the events about what one statement has minted: for each partner its codes, and what became of its quota.
+    """Return the events about the mints of one statement: each partner's codes, and its quota.
 
-    `MINT_ALL`, which mints only where no event about a quota is due, writes its own.
+    `MINT_ALL`, which mints only if no event about a quota is due, writes its own.
     """
     minted: dict[uuid.UUID, list[tuple[MintRequest, MintRow]]] = {}
     for request, row in zip(requests, rows, strict=True):
@@ -72,7 +72,7 @@ def codes_minted(requests: Sequence[MintRequest], rows: Sequence[MintRow], now: 
 
 
 def quota_moved(partner: Partner, after: Quota, now: datetime) -> list[OutboxEvent]:
-    """Return the events about a quota that was moved to its threshold, or to nothing."""
+    """Return the events about a quota that reached its threshold, or zero."""
     owner = {"program_id": partner.program_id, "partner_id": partner.id}
     return _quota_crossed(owner, partner.quota.remaining, after.remaining, partner.quota_low_threshold, now)
 

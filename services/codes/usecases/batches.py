@@ -36,7 +36,7 @@ from shared.idempotency import Answer, Once
 # The knee of the curve: fewer rows pay for statements, more gain nothing.
 ROWS_PER_STATEMENT: Final = 1_000
 STATEMENTS_PER_CHUNK: Final = 10
-# A job whose chunks find nearly nothing new, so many times in a row, has no room left.
+# A job whose chunks find almost nothing new this many times in a row has no room left.
 _MAX_STALLED: Final = 20
 _STALLED_SHARE: Final = 10
 
@@ -51,7 +51,7 @@ async def make_codes(
     new_id: Callable[[], uuid.UUID],
     now: datetime,
 ) -> int:
-    """Make at most `count` codes in one statement and return how many were new."""
+    """Create at most `count` codes in one statement and return how many were new."""
     spelled = pattern.spell(os.urandom(pattern.bytes_for(count)))
     wanted = SpelledCodes(spelled.codes[:count], spelled.canonicals[:count])
     return await batches.insert_codes(connection, job, terms, wanted, new_id, now)
@@ -59,12 +59,12 @@ async def make_codes(
 
 @dataclass(frozen=True, slots=True)
 class BatchChunk:
-    """One chunk of a batch's job. What is missing is made in the next chunk, so the end has exactly the count."""
+    """One chunk of a batch's job. Missing codes are created in the next chunk, so the result has exactly the count."""
 
     new_id: Callable[[], uuid.UUID]
 
     async def __call__(self, connection: Connection, job: Job, now: datetime) -> Step:
-        """Make the next codes in the caller's transaction."""
+        """Create the next codes in the caller's transaction."""
         if await shared_coupon(connection, job) is None:
             return Step(Tally(), job.position, failure="coupon_archived")
         pattern, terms = pattern_of(job.spec), terms_of(job.spec)
@@ -83,17 +83,17 @@ class BatchChunk:
         )
 
     def events(self, job: Job, now: datetime) -> list[OutboxEvent]:
-        """Return what is said when the job is done."""
+        """Return the events for the end of the job."""
         return [batch_completed(job, terms_of(job.spec), job.requested or 0, self.new_id(), now)]
 
 
 async def shared_coupon(connection: Connection, job: Job) -> Coupon | None:
-    """Return a job's coupon and keep others from archiving it meanwhile; None if it is archived already."""
+    """Return a job's coupon and lock it against archiving; None if it is archived already."""
     return await coupons.share_coupon(connection, job.program_id, CouponRef(str(job.coupon_id)))
 
 
 def batch_completed(job: Job, terms: BatchTerms, count: int, event_id: uuid.UUID, now: datetime) -> OutboxEvent:
-    """Return the event that says that a batch is complete."""
+    """Return the event about a complete batch."""
     if job.coupon_id is None:
         raise ValueError("a batch has a coupon")
     data = CodesBatchCompletedV1(
@@ -108,12 +108,12 @@ def batch_completed(job: Job, terms: BatchTerms, count: int, event_id: uuid.UUID
 
 
 def pattern_of(spec: Document) -> CodePattern:
-    """Return the pattern of a batch as it was kept."""
+    """Return the pattern of a batch from its stored form."""
     return CodePattern(spec["pattern"], spec["alphabet"], spec["has_check_symbol"])
 
 
 def terms_of(spec: Document) -> BatchTerms:
-    """Return the terms of a batch as they were kept."""
+    """Return the terms of a batch from their stored form."""
     kept = dict(spec["terms"])
     for name in ("starts_at", "expires_at"):
         kept[name] = datetime.fromisoformat(kept[name]) if kept[name] is not None else None
@@ -122,13 +122,13 @@ def terms_of(spec: Document) -> BatchTerms:
 
 
 _SAMPLE = 1_000
-# At most half of a space is full when a batch begins, so twenty statements are far more than enough.
+# At most half of a space is full when a batch begins, so twenty statements are more than enough.
 _MAX_STATEMENTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch as it was taken on; `codes` are there if it was made at once."""
+    """An accepted batch; `codes` are present if it was created at once."""
 
     job: Job
     codes: Sequence[str] | None
@@ -136,7 +136,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class CreateBatch:
-    """Whether there is room is decided before anything is made; a repeat under the same key makes nothing twice."""
+    """Room is checked before anything is created; a repeat with the same key creates nothing twice."""
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
@@ -151,7 +151,7 @@ class CreateBatch:
         draft: BatchDraft,
         once: Once[Batch],
     ) -> Answer:
-        """Make the codes or queue the job.
+        """Create the codes or queue the job.
 
         Raises Missing, CouponArchived, InvalidTerms, NoSuchPartner, CodeSpaceTooSmall, GuessableCodes or TooManyJobs.
         """
@@ -214,11 +214,11 @@ class CreateBatch:
             )
             if made == draft.count:
                 return await batches.list_batch(connection, job.id, draft.count)
-        raise TransientFault("others fill the space of this pattern at this moment")
+        raise TransientFault("others are filling the space of this pattern")
 
 
 async def live_coupon(connection: Connection, program_id: uuid.UUID, ref: CouponRef) -> Coupon:
-    """Return a coupon and keep others from archiving it; raises Missing or CouponArchived."""
+    """Return a coupon and lock it against archiving; raises Missing or CouponArchived."""
     if (coupon := await coupons.share_coupon(connection, program_id, ref)) is not None:
         return coupon
     if await coupons.find_coupon(connection, program_id, ref) is None:
@@ -232,7 +232,7 @@ async def _check(
     if partner_id is not None and await partners.find_partner(connection, partner_id, program_id) is None:
         raise NoSuchPartner
     check_feasible(draft, 0)
-    # How full a large space is shows on a sample as well as on a count, which would cost more the more codes there are.
+    # A sample shows how full a large space is as well as a count, whose cost would grow with the number of codes.
     every = draft.pattern.every()
     sample = set(every or draft.pattern.spell(os.urandom(draft.pattern.bytes_for(_SAMPLE))).canonicals)
     taken = await batches.count_taken(connection, program_id, sample)
@@ -240,7 +240,7 @@ async def _check(
 
 
 def batch_spec(pattern: CodePattern, terms: BatchTerms) -> Document:
-    """Return a batch as it is kept with its job."""
+    """Return a batch in the form stored with its job."""
     return {
         "pattern": pattern.pattern,
         "alphabet": pattern.alphabet,

@@ -1,4 +1,4 @@
-"""Changes all codes of a selection: counted first if asked, then done by a job, each code once."""
+"""Changes all codes of a selection: counted first if requested, then changed by a job, each code once."""
 
 import uuid
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from shared.database.pool import Connection, Database
 from shared.events.envelope import OutboxEvent
 from shared.idempotency import Answer, Once
 
-# How many stretches of a thousand codes, or coupons of which none fits, a request looks at to count.
+# How many runs of a thousand codes, or coupons without a match, a request reads to count.
 MOST_STRETCHES: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How many codes are meant; without `is_whole` that many at least."""
+    """The number of matching codes; without `is_whole`, at least this many."""
 
     matched: int
     is_whole: bool
@@ -35,7 +35,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class ChangeManyCodes:
-    """What is made after the request is left alone."""
+    """Codes created after the request are unchanged."""
 
     database: Database
     answer_once: AnswerOnce
@@ -44,7 +44,7 @@ class ChangeManyCodes:
     wake: Callable[[], None]
 
     async def count(self, program_id: uuid.UUID, draft: BulkDraft) -> Counted:
-        """Count the codes that the action would look at, as far as a request can; raises Missing or NoSuchPartner."""
+        """Count the codes that the action would read, within bounds; raises Missing or NoSuchPartner."""
         async with self.database.connection() as connection:
             draft = await self._checked(connection, program_id, draft, self.clock())
             if draft.ids is not None:
@@ -140,5 +140,5 @@ class BulkChunk:
         return Step(Tally(len(ids), updated=updated, skipped=skipped, refused=len(missing)), {}, is_last=True)
 
     def events(self, job: Job, now: datetime) -> list[OutboxEvent]:
-        """Return nothing: a bulk action is said to whoever asks for its job."""
+        """Return nothing: the job itself shows the result of a bulk action."""
         return []

@@ -1,4 +1,4 @@
-"""Coupons: created with their first codes, read, changed until a redemption is known, archived with their codes."""
+"""Coupons: created with their first codes, read, changed until a redemption exists, archived with their codes."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from shared.idempotency import Answer, Once
 
 @dataclass(frozen=True, slots=True)
 class CreateCoupon:
-    """The coupon and all of its codes, or nothing."""
+    """Creates the coupon and all of its codes, or nothing."""
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
@@ -84,7 +84,7 @@ class CreateCoupon:
 
 @dataclass(frozen=True, slots=True)
 class ChangeCoupon:
-    """Redemptions keep the terms that they were made under; the next one is judged by the new ones."""
+    """Existing redemptions keep their terms; the new ones apply to the next."""
 
     database: Database
     clock: Clock
@@ -124,20 +124,20 @@ class ChangeCoupon:
         return shown
 
 
-# What one transaction archives well within the statement timeout.
+# One transaction archives this many well within the statement timeout.
 MAX_CODES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveCoupon:
-    """Nothing is deleted that a redemption refers to; the strings of coupon and codes are free again."""
+    """Deletes nothing that a redemption refers to; the strings of coupon and codes become available again."""
 
     database: Database
     clock: Clock
     hand_over: Callable[[Sequence[OutboxEvent]], None]
 
     async def __call__(self, actor: Actor, program_id: uuid.UUID, ref: CouponRef) -> Coupon:
-        """Archive the coupon; again, by its id, changes nothing. Raises Missing, PartnerCouponNeeded, TooManyCodes."""
+        """Archive the coupon; a repeat by its id changes nothing. Raises Missing, PartnerCouponNeeded, TooManyCodes."""
         now = self.clock()
         async with self.database.transaction() as connection:
             coupon = await coupons.lock_with_codes(connection, program_id, ref, MAX_CODES)
@@ -158,13 +158,13 @@ class ArchiveCoupon:
         return archived
 
 
-# How many of a coupon's codes are shown with it, the newest; lists of codes have them all.
+# How many of a coupon's newest codes are shown with it; lists of codes have all of them.
 SHOWN_CODES: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
 class ReadCoupons:
-    """One coupon, or a page of a program's coupons, each with the newest of its codes."""
+    """One coupon, or a page of a program's coupons, each with its newest codes."""
 
     database: Database
 
@@ -197,7 +197,7 @@ class ReadCoupons:
 
 
 async def with_codes(connection: Connection, program_id: uuid.UUID, found: Sequence[Coupon]) -> list[ShownCoupon]:
-    """Return each coupon with the newest of its codes."""
+    """Return each coupon with its newest codes."""
     ids = [coupon.id for coupon in found]
     codes = await promotion_codes.newest_of_coupons(connection, program_id, ids, SHOWN_CODES + 1)
     return [

@@ -1,6 +1,6 @@
-"""Codes' part of exporting or erasing a customer: codes that were made for it, and what was noted of them.
+"""Codes' part of exporting or erasing a customer: the customer's own codes, and the metadata of codes.
 
-Both leave an entry in the audit log, which names the job and nobody else.
+Both leave an entry in the audit log, which names only the job.
 """
 
 import uuid
@@ -34,7 +34,7 @@ _SIDES: Final = ("from", "to")
 
 
 def steps_of(clock: Clock, letters: Outside) -> Steps:
-    """Return the steps; letters move between queue and table meanwhile, so the queue is looked through again."""
+    """Return the steps; letters move between queue and table meanwhile, so the queue is searched twice."""
     return {
         "export": (export_codes, export_log, export_answers(SERVICE), noting(clock, "job.customer_exported")),
         "erase": (
@@ -47,7 +47,7 @@ def steps_of(clock: Clock, letters: Outside) -> Steps:
             erase_kept_letters,
             letters,
             noting(clock, "job.customer_erased"),
-            # An erasure that is under way while processes are replaced knows its steps by their numbers.
+            # An erasure that runs while processes are replaced identifies its steps by number.
             erase_live_notes,
             erase_archived_notes,
             erase_coupons,
@@ -57,7 +57,7 @@ def steps_of(clock: Clock, letters: Outside) -> Steps:
 
 
 async def erase_codes(connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
-    """Replace the customer of the next codes: by its digest the code goes on to be the customer's."""
+    """Replace the customer of the next codes by its digest, with which a code remains the customer's."""
     if await _is_awaited(connection, job):
         return Chunk([], must_wait=True)
     ids = await customers.find_codes(connection, job.program_id, list(job.ids), FIRST_ID, CHUNK)
@@ -88,7 +88,7 @@ async def erase_log(connection: Connection, job: CustomerJob, position: Sequence
 
 
 async def erase_jobs(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Replace the customer in what the next jobs were asked for."""
+    """Replace the customer in the requests of the next jobs."""
     found = await customers.read_jobs(connection, job.program_id, _after(position), CHUNK)
     count = 0
     for id_, before in found:
@@ -100,14 +100,14 @@ async def erase_jobs(connection: Connection, job: CustomerJob, position: Sequenc
 
 
 async def erase_live_notes(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Take the customer out of what is noted of the next live codes, whosever they are."""
+    """Take the customer out of the metadata of the next live codes, anyone's."""
     found = await customers.read_live_notes(connection, job.program_id, _after(position), _SLICE)
     count = await _erase_notes(connection, job, dict(found))
     return Chunk([str(found[-1][0])] if len(found) == _SLICE else None, {"code_notes": count})
 
 
 async def erase_archived_notes(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Take the customer out of what is noted of the next archived codes."""
+    """Take the customer out of the metadata of the next archived codes."""
     after = (str(position[0]), uuid.UUID(position[1])) if position else ("", FIRST_ID)
     found = await customers.read_archived_notes(connection, job.program_id, after, _SLICE)
     count = await _erase_notes(connection, job, {id_: metadata for _, id_, metadata in found})
@@ -116,7 +116,7 @@ async def erase_archived_notes(connection: Connection, job: CustomerJob, positio
 
 
 async def erase_coupons(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Take the customer out of what is noted of the next coupons."""
+    """Take the customer out of the metadata of the next coupons."""
     found = await customers.lock_coupons(connection, job.program_id, _after(position), CHUNK)
     erasing, count = job.erasing.free(), 0
     for id_, metadata in found:
@@ -127,7 +127,7 @@ async def erase_coupons(connection: Connection, job: CustomerJob, position: Sequ
 
 
 async def erase_events(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Take the customer out of what the next events say of coupons."""
+    """Take the customer out of coupons' metadata in the next events."""
     await lock_history(connection)
     found = await customers.read_events(connection, _after(position), _SLICE)
     erased = {
@@ -148,7 +148,7 @@ async def _erase_notes(connection: Connection, job: CustomerJob, notes: Mapping[
 
 
 async def _is_awaited(connection: Connection, job: CustomerJob) -> bool:
-    """Say whether a job is under way that goes by the customer's name, or may: it would mean something else without."""
+    """Return whether an unfinished job selects by the customer, or may: without it, its meaning would change."""
     return any(
         kind == "import" or erased_spec(job, spec) != spec
         for kind, spec in await customers.open_jobs(connection, job.program_id, job.created_at)
@@ -166,14 +166,14 @@ async def _erase_job_errors(connection: Connection, job: CustomerJob, job_id: uu
 
 
 async def export_codes(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Write down the next codes that were made for the customer."""
+    """Export the next codes of the customer."""
     ids = await customers.find_codes(connection, job.program_id, list(job.ids), _after(position), CHUNK)
     lines = [line_of(SERVICE, "code", code) for code in await customers.show_codes(connection, ids)]
     return Chunk([str(ids[-1])] if len(ids) == CHUNK else None, {"codes": len(lines)}, lines)
 
 
 async def export_log(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Write down the next entries of the audit log that name the customer."""
+    """Export the next entries of the audit log that name the customer."""
     entries = await customers.read_log(connection, job.program_id, _after(position), _SLICE, list(job.ids))
     found = [
         {"id": str(id_), "changes": changes}
@@ -185,7 +185,7 @@ async def export_log(connection: Connection, job: CustomerJob, position: Sequenc
 
 
 def noting(clock: Clock, action: str) -> Step:
-    """Return the step that notes in the audit log who had this done."""
+    """Return the step that records the requester in the audit log."""
 
     async def note(connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
         actor = Actor(job.program_id, job.actor)
@@ -196,7 +196,7 @@ def noting(clock: Clock, action: str) -> Step:
 
 
 def erased_changes(job: CustomerJob, changes: Document, *, is_theirs: bool) -> Document:
-    """Return an entry's changes without the customer; another customer, before or after it, stays."""
+    """Return an entry's changes without the customer; an earlier or later customer stays."""
     ids = changes.get("customer_id", {})
     erased = dict(changes)
     for side in _SIDES:
@@ -214,7 +214,7 @@ def erased_changes(job: CustomerJob, changes: Document, *, is_theirs: bool) -> D
 
 
 def erased_spec(job: CustomerJob, spec: Any) -> Any:
-    """Return what a job was asked for without the customer; who is named as a partner stays."""
+    """Return the request of a job without the customer; a partner stays."""
     erased = job.erasing.value(spec)
     selection = spec.get("selection")
     if isinstance(selection, dict) and "partner_email" in selection:

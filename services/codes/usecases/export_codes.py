@@ -1,6 +1,6 @@
 """Reads all codes of a selection for a file, page by page: no transaction stays open while a client reads.
 
-Each code that was there when the export began and fits is in it once, as it is when its page is read.
+Each matching code that existed at the start is in it once, in its state when its page is read.
 """
 
 import uuid
@@ -17,7 +17,7 @@ from shared.database.pool import Database
 
 @dataclass(frozen=True, slots=True)
 class ExportPage:
-    """Codes of one coupon, and where the links of the program's codes lead."""
+    """Codes of one coupon, and the address for links of the program's codes."""
 
     uuid_code: str
     link_url: str
@@ -32,16 +32,16 @@ class ExportCodes:
     clock: Clock
 
     async def selection(self, program_id: uuid.UUID, wanted: CodeSelection) -> CodeSelection:
-        """Return what is wanted with its coupon and partner found; raises Missing."""
+        """Return the selection with its coupon and partner resolved; raises Missing."""
         async with self.database.connection() as connection:
             return await resolved(connection, program_id, wanted)
 
     async def of_job(self, program_id: uuid.UUID, job_id: uuid.UUID) -> CodeSelection:
-        """Return the selection of the codes that a job has made; raises Missing."""
+        """Return the selection of the codes that a job has created; raises Missing."""
         async with self.database.connection() as connection:
             job = await jobs.find_job(connection, job_id, program_id)
         if job is None or job.coupon_id is None:
-            raise Missing(f"job with id {job_id} that makes codes")
+            raise Missing(f"job with id {job_id} that creates codes")
         return CodeSelection(coupon_id=job.coupon_id, batch_id=job.id)
 
     async def pages(self, program_id: uuid.UUID, wanted: CodeSelection) -> AsyncIterator[ExportPage]:

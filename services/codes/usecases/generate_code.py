@@ -1,4 +1,4 @@
-"""Mints codes for partners: all that wait by one statement, which is the usual case, or else each as it can be."""
+"""Mints codes for partners: usually all waiting requests in one statement, otherwise each on its own merits."""
 
 import os
 import uuid
@@ -33,28 +33,28 @@ from shared.grouping import Grouping, Results, Work
 from shared.idempotency import Once
 from shared.ids import new_id
 
-# Enough for the usual lengths; a part that needs more asks for more.
+# Enough for the usual lengths; longer codes draw more.
 _RANDOM_BYTES = 24
 _TERMS_SECONDS = 5.0
 _TERMS_LIMIT = 10_000
 
 
 class Wanted(NamedTuple):
-    """A code for the partner of a key, and what the partner calls it: the same name again means the same code."""
+    """A code for the partner of a key, with the partner's reference: the same reference again means the same code."""
 
     credential: Credential
     reference: str | None = None
 
     @property
     def name(self) -> tuple[uuid.UUID, str] | None:
-        """By what its code is known, if it has a reference."""
+        """The identity of its code, if it has a reference."""
         partner_id = self.credential.partner_id
         return None if self.reference is None or partner_id is None else (partner_id, self.reference)
 
 
 @dataclass(slots=True)
 class Written:
-    """What a group has written: the events to hand over, and how many of its requests ended how."""
+    """What a group has written: the events to hand over, and the counts by outcome."""
 
     events: list[OutboxEvent] = field(default_factory=list)
     results: Counter[MintResult] = field(default_factory=Counter)
@@ -62,16 +62,17 @@ class Written:
 
 @dataclass(slots=True)
 class GenerateCode(Work[Wanted, MintOutcome, Written]):
-    """Mints one code for each request of a group, or says why not.
+    """Mints one code for each request of a group, or returns the reason why not.
 
-    A live code of the partner with the same reference is returned instead, whatever its state, and charged nothing.
+    If the partner has a live code with the same reference, that is returned, whatever its state, and nothing is
+    charged.
     """
 
     hand_over: Callable[[Sequence[OutboxEvent]], None]
     _terms: dict[uuid.UUID, tuple[float, MintingTerms]] = field(default_factory=dict)
 
     def kind(self, ask: Wanted) -> bool:
-        """Keep those with a reference from slowing down those without, which need no look for what was minted."""
+        """Keep requests with a reference from slowing down those without, which need no lookup."""
         return ask.reference is not None
 
     async def decide_at_once(
@@ -81,7 +82,7 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
         answers: Sequence[Once[MintOutcome] | None],
         now: datetime,
     ) -> Results[MintOutcome, Written] | None:
-        """Mint for all of a group without references, which is the usual case; None where not all get their code."""
+        """Mint for a whole group without references, the usual case; None if not all get their code."""
         if asks[0].reference is not None:
             return None
         requests = await self._requests(connection, asks, now)
@@ -102,10 +103,10 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
         *,
         is_again: bool,
     ) -> Results[MintOutcome, Written]:
-        """Run the statement, again for those whose random string was taken.
+        """Run the statement, and again for requests whose random string was taken.
 
-        What has a reference is looked for first, each time in a statement of its own and so on a new snapshot: of
-        those with the same one the first is tried, and the others find what it has minted, or what another process has.
+        References are looked up first, each time in a separate statement and so on a new snapshot: of requests with
+        the same one, the first is tried, and the others find the code that it or another process has minted.
         """
         outcomes: dict[int, MintOutcome] = {}
         written = Written()
@@ -136,12 +137,12 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
         return Results([outcomes[index] for index in range(len(asks))], written)
 
     async def withhold(self, connection: Connection, asks: Sequence[Wanted]) -> Sequence[MintOutcome | None]:
-        """Give a partner that is not active no code, not even one that it was given before."""
+        """Give an inactive partner no code, not even one that it received before."""
         active = await find_active(connection, {ask.credential.partner_id for ask in asks if ask.credential.partner_id})
         return [None if ask.credential.partner_id in active else Refused("partner_not_active", None) for ask in asks]
 
     def committed(self, written: Written) -> None:
-        """Hand the events over, and count."""
+        """Hand over the events, and count."""
         self.hand_over(written.events)
         for result, times in written.results.items():
             if result == "minted":
@@ -150,11 +151,11 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
                 metrics.MINTS_REFUSED.labels(result).inc(times)
 
     async def _requests(self, connection: Connection, group: Sequence[Wanted], now: datetime) -> list[MintRequest]:
-        # Whole milliseconds, so that what is stored is exactly what the partner is told.
+        # Whole milliseconds, so that the stored time is exactly the returned one.
         born = now.replace(microsecond=now.microsecond // 1000 * 1000)
         expiries: dict[int, datetime] = {}
         requests = []
-        # Asked for once, because each asking is a system call.
+        # Drawn once, because each draw is a system call.
         randomness = os.urandom(_RANDOM_BYTES * len(group))
         for start, (credential, reference) in enumerate(group):
             terms = await self._terms_of(connection, credential, now)
@@ -188,7 +189,7 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
         if terms is None:
             raise LookupError("The partner of a live key has no program with a partner coupon.")
         if not terms.link_url:
-            # Not kept: the mint after the one that was refused for it must see that it is there.
+            # Not cached: after a refusal for its absence, the next mint must see the new one.
             self._terms.pop(partner_id, None)
             return terms
         if len(self._terms) >= _TERMS_LIMIT:
@@ -200,7 +201,7 @@ class GenerateCode(Work[Wanted, MintOutcome, Written]):
 async def _minted_before(
     connection: Connection, group: Sequence[Wanted], left: Sequence[int]
 ) -> dict[int, MintOutcome]:
-    """Return what is there already of those that have a reference."""
+    """Return the existing codes of requests with a reference."""
     names = {index: name for index in left if (name := group[index].name) is not None}
     if not names:
         return {}
@@ -216,7 +217,7 @@ Mints: TypeAlias = Grouping[Wanted, MintOutcome, Written]
 
 
 def _first_of_each(group: Sequence[Wanted], left: Sequence[int]) -> list[int]:
-    """Return which are to be minted next: of those with the same reference the first alone."""
+    """Return the requests to mint next: only the first of those with the same reference."""
     seen: set[tuple[uuid.UUID, str]] = set()
     first = []
     for index in left:
@@ -232,7 +233,7 @@ def _first_of_each(group: Sequence[Wanted], left: Sequence[int]) -> list[int]:
 def _refused_alike(
     group: Sequence[Wanted], left: Sequence[int], outcomes: Mapping[int, MintOutcome]
 ) -> dict[int, MintOutcome]:
-    """Refuse those that ask for the same by the same key as one that was refused just now."""
+    """Refuse requests with the same key and reference as one that was just refused."""
     refused = {
         (group[index].credential.key_id, group[index].reference): outcome
         for index in left
@@ -252,7 +253,7 @@ def _random(randomness: bytes, terms: MintingTerms) -> str:
 
 
 def _answers(requests: Sequence[MintRequest], answers: Sequence[Once[MintOutcome] | None]) -> list[KeptAnswer]:
-    """Return what is kept of a group in which all are minted; where a key stands in its window is not."""
+    """Return the answers to store for a group that is minted completely, without the state of rate limits."""
     kept = []
     for request, once in zip(requests, answers, strict=True):
         link = code_link(request.terms.link_url, request.code)
@@ -271,11 +272,11 @@ def _outcome(request: MintRequest, row: MintRow) -> MintOutcome:
             return Minted(request.code, link, request.expires_at, rate)
         return Minted(request.code, link, request.expires_at, rate, request.reference, row.remaining)
     if row.result == "minted" or row.result == "collided":
-        raise AssertionError("no mint is asked for without a link, and a collided request is tried again")
+        raise AssertionError("no mint is tried without a link, and a collided request is tried again")
     return Refused(row.result, rate)
 
 
 def _refused_without_link(terms: MintingTerms) -> Refused:
-    # That the account is not active is the first thing that a partner is told.
+    # An inactive account is the first reason that a partner gets.
     reason: MintRefusal = "link_url_missing" if terms.is_partner_active else "partner_not_active"
     return Refused(reason, None)

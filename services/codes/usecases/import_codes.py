@@ -1,4 +1,4 @@
-"""Takes the codes of an uploaded file in, chunk by chunk; a line that cannot be taken in is reported, no more."""
+"""Imports the codes of an uploaded file, chunk by chunk; a refused line is only reported."""
 
 import asyncio
 import uuid
@@ -40,7 +40,7 @@ _LINES_IN_A_ROW: Final = 200
 
 @dataclass(slots=True)
 class _Outcome:
-    """What became of the lines of a chunk."""
+    """The outcomes of a chunk's lines."""
 
     refused: list[RefusedLine] = field(default_factory=list)
     passed_over: list[RefusedLine] = field(default_factory=list)
@@ -56,12 +56,12 @@ class _Outcome:
 
 @dataclass(frozen=True, slots=True)
 class ImportChunk:
-    """The next lines of a file: read, checked against each other and what exists, and written."""
+    """The next lines of a file: read, checked against each other and existing codes, and written."""
 
     new_id: Callable[[], uuid.UUID]
 
     async def __call__(self, connection: Connection, job: Job, now: datetime) -> Step:
-        """Take the next lines in, in the caller's transaction."""
+        """Import the next lines in the caller's transaction."""
         if (coupon := await shared_coupon(connection, job)) is None:
             return Step(Tally(), job.position, failure="coupon_archived")
         offset, line = job.position.get("offset", 0), job.position.get("line", 1)
@@ -105,7 +105,7 @@ class ImportChunk:
         )
 
     def events(self, job: Job, now: datetime) -> list[OutboxEvent]:
-        """Return nothing: an import is said to whoever asks for its job."""
+        """Return nothing: the job itself shows the result of an import."""
         return []
 
     async def _timezone(self, connection: Connection, job: Job) -> str:
@@ -115,11 +115,11 @@ class ImportChunk:
     async def _read(
         self, records: Sequence[Record], reader: "_Reader", line: int, outcome: _Outcome
     ) -> tuple[list[ImportedCode], int, int]:
-        """Return the codes that could be read, the number of the line that comes next, and how many said something."""
+        """Return the readable codes, the number of the next line, and the number of lines with content."""
         codes, processed = [], 0
         for nth, record in enumerate(records):
             if nth % _LINES_IN_A_ROW == 0:
-                # Mints and other requests go in between.
+                # Mints and other requests run in between.
                 await asyncio.sleep(0)
             try:
                 code = reader.code(record.raw, line)
@@ -160,7 +160,7 @@ class ImportChunk:
     async def _once_each(
         self, connection: Connection, job: Job, codes: Sequence[ImportedCode], outcome: _Outcome
     ) -> list[ImportedCode]:
-        """Refuse codes that the file has had on an earlier line, in this chunk or before."""
+        """Refuse codes that an earlier line has, in this chunk or before."""
         first: dict[str, ImportedCode] = {}
         for code in codes:
             if (earlier := first.setdefault(code.canonical, code)) is not code:
@@ -187,7 +187,7 @@ class ImportChunk:
     async def _with_free_external_ids(
         self, connection: Connection, job: Job, codes: Sequence[ImportedCode], outcome: _Outcome
     ) -> list[ImportedCode]:
-        """Refuse codes whose external id another code has, in the table or among these."""
+        """Refuse codes with the external id of another code, in the table or among these."""
         wanted = {code.members["external_id"] for code in codes if "external_id" in code.members}
         owners = dict(await imports.owners_of_external_ids(connection, job.program_id, wanted)) if wanted else {}
         kept = []
@@ -208,14 +208,14 @@ class ImportChunk:
         now: datetime,
         outcome: _Outcome,
     ) -> None:
-        """Do with codes that exist what was asked for."""
+        """Treat existing codes as requested."""
         match job.spec["on_conflict"]:
             case "fail":
                 for code in codes:
                     outcome.refuse(code, "code_taken", "This code exists.")
             case "skip":
                 for code in codes:
-                    outcome.pass_over(code, "code_kept", "This code exists and was left as it is.")
+                    outcome.pass_over(code, "code_kept", "This code exists and was left unchanged.")
             case _:
                 codes = await self._with_free_external_ids(connection, job, codes, outcome)
                 await self._update(connection, job, coupon, codes, now, outcome)
@@ -247,7 +247,7 @@ class ImportChunk:
                 outcome.refuse(code, refused.reason, refused.detail)
             else:
                 if after == before:
-                    outcome.pass_over(code, "unchanged", "This code exists and is so already.")
+                    outcome.pass_over(code, "unchanged", "This code exists and has these values already.")
                 else:
                     changed.append(after)
         outcome.updated += len(changed)
@@ -256,7 +256,7 @@ class ImportChunk:
 
 
 def _usable(coupon: Coupon, codes: Sequence[ImportedCode], outcome: _Outcome) -> list[ImportedCode]:
-    """Refuse codes that no one could ever use, or that would be for others than the line says."""
+    """Refuse codes that no one could ever use, or that would be for more people than the line says."""
     kept = []
     for code in codes:
         members = code.members
@@ -272,7 +272,7 @@ def _usable(coupon: Coupon, codes: Sequence[ImportedCode], outcome: _Outcome) ->
 
 
 def _check_change(before: PromotionCode, after: PromotionCode, coupon: Coupon) -> None:
-    """Raise LineRefused for what a change brings; what is so already stays."""
+    """Raise LineRefused for faults that a change causes; existing ones stay."""
     if (after.starts_at, after.expires_at) != (before.starts_at, before.expires_at):
         check_dates(after.starts_at, after.expires_at)
         _check_window(after.starts_at, after.expires_at, coupon)
@@ -293,7 +293,7 @@ def _check_partner(partner_id: uuid.UUID | None, *, is_limited: bool) -> None:
 
 
 def _check_customer(customer_id: str | None, name: str | None) -> None:
-    # By the name alone nobody is known at a checkout: the code would be everybody's.
+    # A name alone identifies nobody at a checkout: anyone could use the code.
     if name is not None and customer_id is None:
         raise LineRefused("invalid_value", "customer_name must be given together with customer_id.")
 
@@ -305,7 +305,7 @@ def _laid_over(before: PromotionCode, members: Mapping[str, Any]) -> dict[str, A
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads the records of one file; `header` is None where it is NDJSON."""
+    """Reads the records of one file; `header` is None for NDJSON."""
 
     header: Sequence[str | None] | None
     delimiter: str
@@ -328,7 +328,7 @@ class _Reader:
 
 
 def _in_mode_of(job: Job, code: ImportedCode) -> ImportedCode:
-    """Return a line whose partner, named as callers know it, is the tenant in the mode of the job."""
+    """Return a line with its partner, named as callers know it, as the tenant in the mode of the job."""
     named = code.members.get("partner_id")
     if named is None or not is_test(job.program_id):
         return code

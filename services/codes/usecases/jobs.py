@@ -17,9 +17,9 @@ from shared.idempotency import Answer, Once
 
 
 async def queue_job(connection: Connection, job: Job) -> None:
-    """Write a job that is to be worked on later, or whose file is to come; raises TooManyJobs.
+    """Write a job to be run later, or one that waits for its file; raises TooManyJobs.
 
-    Nothing is locked for it: requests of the same moment may be a few too many.
+    Takes no lock: concurrent requests may exceed the limit by a few.
     """
     if await jobs.count_open(connection, job.program_id, MAX_OPEN_JOBS) >= MAX_OPEN_JOBS:
         raise TooManyJobs(MAX_OPEN_JOBS)
@@ -78,12 +78,12 @@ class ReadJobErrors:
 
 @dataclass(frozen=True, slots=True)
 class CancelJob:
-    """The chunk under way is waited for; after the answer nothing more is done."""
+    """Waits for the running chunk; after the answer nothing more is done."""
 
     answer_once: AnswerOnce
 
     async def __call__(self, actor: Actor, program_id: uuid.UUID, job_id: uuid.UUID, once: Once[Job]) -> Answer:
-        """Cancel the job; again changes nothing. Raises Missing or JobFinished."""
+        """Cancel the job; a repeat changes nothing. Raises Missing or JobFinished."""
 
         async def work(connection: Connection, now: datetime) -> Job:
             if (cancelled := await jobs.cancel_job(connection, job_id, program_id, now)) is not None:

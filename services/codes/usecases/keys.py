@@ -1,6 +1,6 @@
 """API keys of programs and partners: created, read, changed, rotated, revoked. A key's text is shown once.
 
-Keys of test mode are managed by the program's live keys too; a test key reaches none of live mode.
+Live keys of the program manage test keys too; a test key cannot reach live keys.
 """
 
 import uuid
@@ -41,7 +41,7 @@ from shared.database.pool import Connection, Database
 from shared.idempotency import Answer, Once
 from shared.modes import in_mode, is_test, mode_of
 
-# Whoever is forgotten is written once more, for nothing.
+# A forgotten account is only written once more.
 _KNOWN_LIMIT = 10_000
 
 
@@ -56,7 +56,7 @@ async def find_owner(connection: Connection, actor: Actor, ref: OwnerRef) -> Key
 
 
 async def lock_owner(connection: Connection, actor: Actor, ref: OwnerRef) -> KeyOwner:
-    """Return the owner as `find_owner` does, and keep others from adding keys to it until the transaction ends."""
+    """Return the owner as `find_owner` does, and lock it against new keys until the transaction ends."""
     confined_to = _confined_to(actor, ref)
     if ref.partner_id is not None:
         return _of_partner(await partners.lock_partner(connection, ref.partner_id, confined_to))
@@ -66,13 +66,13 @@ async def lock_owner(connection: Connection, actor: Actor, ref: OwnerRef) -> Key
 
 
 async def owner_of_key(connection: Connection, ref: OwnerRef, key_id: uuid.UUID) -> OwnerRef:
-    """Return the owner that a request names in the mode of one of its keys, which the request does not say."""
+    """Return the owner that a request names, in the mode of one of its keys, which the request does not state."""
     program_id = await keys.program_of(connection, key_id)
     return ref if program_id is None else ref.in_mode(test=is_test(program_id))
 
 
 def audited_in(actor: Actor, owner: KeyOwner) -> uuid.UUID:
-    """Return in whose audit log a change of a key stands: that of the mode of who made it."""
+    """Return whose audit log records a change of a key: that in the actor's mode."""
     return in_mode(owner.program_id, test=actor.is_test)
 
 
@@ -96,7 +96,7 @@ def _of_program(program: Program | None) -> KeyOwner:
 
 @dataclass(frozen=True, slots=True)
 class CreateKey:
-    """At most two keys of one owner, kind and purpose are alive, so that one can be replaced without a gap."""
+    """An owner has at most two live keys of one kind and purpose, so that one can be replaced without a gap."""
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
@@ -118,11 +118,11 @@ class CreateKey:
 async def add_key(
     connection: Connection, actor: Actor, owner: KeyOwner, terms: KeyTerms, key_id: uuid.UUID, now: datetime
 ) -> ShownKey:
-    """Make and write a key; the owner must be locked. Raises ScopesLacking, MakerRevoked or TooManyLiveKeys."""
+    """Create and write a key; the owner must be locked. Raises ScopesLacking, MakerRevoked or TooManyLiveKeys."""
     if _is_bounded(owner, terms.kind) and (lacking := actor.lacks(terms.scopes)):
         raise ScopesLacking(lacking)
-    # A revoked key may be known to the cache for a moment; what it made must be complete once it is revoked.
-    # An account is revoked elsewhere, and its tokens live for a minute.
+    # A revoked key may stay in the cache for a moment, but no key may be created after its revocation.
+    # An account is revoked elsewhere, and its tokens are valid for a minute.
     if actor.key_id is not None and not actor.is_account and not await keys.hold_key(connection, actor.key_id):
         raise MakerRevoked
     made = api_keys.generate(terms.kind, key_id, mode_of(owner.program_id))
@@ -154,7 +154,7 @@ def _terms(actor: Actor, owner: KeyOwner, draft: KeyDraft) -> KeyTerms:
 
 
 def _is_bounded(owner: KeyOwner, kind: KeyKind) -> bool:
-    """Say whether a key can be made only by one that has its scopes; partners' and publishable ones need `manage`."""
+    """Return whether the creator of a key needs its scopes; partners' and publishable keys only need `manage`."""
     return owner.partner_id is None and kind == "secret"
 
 
@@ -166,14 +166,14 @@ def _grantable(*, is_partner: bool, is_secret: bool) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class AdmitAccount:
-    """Gives an account that mints a rate window, as a key has one: the same in all its partners and both modes."""
+    """Gives a minting account a rate window, like a key's: the same for all its partners and both modes."""
 
     database: Database
     clock: Clock
     _known: set[uuid.UUID] = field(default_factory=set)
 
     async def __call__(self, account_id: uuid.UUID, program_id: uuid.UUID, partner_id: uuid.UUID) -> None:
-        """See to it that the account can be charged; again does nothing, since its row is there for good."""
+        """Ensure that the account can be charged; a repeat does nothing, since its row is permanent."""
         if account_id in self._known:
             return
         owner = KeyOwner(program_id, partner_id)
@@ -188,7 +188,7 @@ class AdmitAccount:
 
 @dataclass(frozen=True, slots=True)
 class ReadKeys:
-    """A page of the keys of a program or a partner, revoked ones too."""
+    """A page of the keys of a program or a partner, including revoked ones."""
 
     database: Database
 
@@ -199,20 +199,20 @@ class ReadKeys:
             return await keys.list_keys(connection, owner, after, limit)
 
     async def made_by(self, actor: Actor, maker_id: uuid.UUID, after: uuid.UUID | None, limit: int) -> list[APIKey]:
-        """Return keys that a key made, whoever owns them, as far as the actor reaches."""
+        """Return the keys that a key created, of any owner that the actor can reach."""
         async with self.database.connection() as connection:
             return await keys.list_made(connection, maker_id, actor.program_id, after, limit)
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeKey:
-    """A program sets its partners' rate limits; its own keys' are set by the operator alone."""
+    """A program sets its partners' rate limits; only the operator sets those of its own keys."""
 
     database: Database
     clock: Clock
 
     async def __call__(self, actor: Actor, ref: OwnerRef, key_id: uuid.UUID, changes: Given[KeyDraft]) -> APIKey:
-        """Apply `name` and `rate_limit_per_minute` where given; raises Missing, KeyRevoked or OperatorOnly."""
+        """Apply `name` and `rate_limit_per_minute` if given; raises Missing, KeyRevoked or OperatorOnly."""
         async with self.database.transaction() as connection:
             owner = await lock_owner(connection, actor, await owner_of_key(connection, ref, key_id))
             if owner.partner_id is None and "rate_limit_per_minute" in changes.names and not actor.is_operator:
@@ -231,7 +231,7 @@ class ChangeKey:
 
 @dataclass(frozen=True, slots=True)
 class RotateKey:
-    """Purpose, name, scopes and rate limit are handed down."""
+    """Purpose, name, scopes and rate limit are passed on."""
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
@@ -253,13 +253,13 @@ class RotateKey:
 
 @dataclass(frozen=True, slots=True)
 class RevokeKey:
-    """Mints obey at once; caches of other requests within five seconds."""
+    """Takes effect at once for mints, within five seconds for requests with cached keys."""
 
     database: Database
     clock: Clock
 
     async def __call__(self, actor: Actor, ref: OwnerRef, key_id: uuid.UUID) -> APIKey:
-        """Revoke the key; again changes nothing. Raises Missing."""
+        """Revoke the key; a repeat changes nothing. Raises Missing."""
         now = self.clock()
         async with self.database.transaction() as connection:
             owner = await find_owner(connection, actor, await owner_of_key(connection, ref, key_id))

@@ -20,13 +20,13 @@ from shared.database.pool import Connection, Database
 from shared.faults import TransientFault
 from shared.idempotency import Answer, Once
 
-# Each lost to another one that was made meanwhile.
+# Each attempt lost its prefix to another new partner.
 _ATTEMPTS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class CreatePartner:
-    """A prefix that was asked for is given or refused; one that is derived from the name is made to fit."""
+    """A requested prefix is granted or refused; one derived from the name is adapted until it is available."""
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
@@ -60,7 +60,7 @@ class CreatePartner:
             partner = self._partner(program_id, draft, prefix, now)
             if await partners.insert_partner(connection, partner):
                 return partner
-        raise TransientFault("others took every prefix that was found free")
+        raise TransientFault("others took every available prefix")
 
     def _partner(self, program_id: uuid.UUID, draft: PartnerDraft, prefix: str, now: datetime) -> Partner:
         return Partner(
@@ -110,13 +110,13 @@ class ReadPartners:
 
 @dataclass(frozen=True, slots=True)
 class ChangePartner:
-    """A new prefix is for new codes; those that exist keep theirs."""
+    """A new prefix applies to new codes; existing ones keep theirs."""
 
     database: Database
     clock: Clock
 
     async def __call__(self, actor: Actor, partner_id: uuid.UUID, changes: Given[PartnerDraft]) -> Partner:
-        """Replace the members that are given; raises Missing, EmailTaken or PrefixTaken."""
+        """Replace the given members; raises Missing, EmailTaken or PrefixTaken."""
         now = self.clock()
         async with self.database.transaction() as connection:
             partner = await partners.lock_partner(connection, partner_id, actor.program_id)
@@ -136,7 +136,7 @@ class ChangePartner:
 
 @dataclass(frozen=True, slots=True)
 class SetPartnerStatus:
-    """Mints obey at once, for they read the row; keys held in caches know within five seconds."""
+    """Takes effect at once for mints, which read the row, and within five seconds for cached keys."""
 
     answer_once: AnswerOnce
 
@@ -160,7 +160,7 @@ class SetPartnerStatus:
 
 @dataclass(frozen=True, slots=True)
 class ArchivePartner:
-    """Its codes stay assigned to it, for redemptions refer to them, and are refused from now on."""
+    """Its codes stay assigned to it, because redemptions refer to them, and are refused from now on."""
 
     database: Database
     clock: Clock

@@ -19,7 +19,7 @@ from shared.idempotency import Answer, Once
 
 @dataclass(frozen=True, slots=True)
 class CreateProgram:
-    """Only the operator is let in here."""
+    """Only the operator may do this."""
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
@@ -63,13 +63,13 @@ class ReadPrograms:
 
 @dataclass(frozen=True, slots=True)
 class ChangeProgram:
-    """Codes that exist keep their terms; the next mint sees the change within five seconds."""
+    """Existing codes keep their terms; mints see the change within five seconds."""
 
     database: Database
     clock: Clock
 
     async def __call__(self, actor: Actor, program_id: uuid.UUID, changes: Given[ProgramSettings]) -> ChangedProgram:
-        """Replace the settings that are given, of which a merchant has some of its own.
+        """Replace the given settings; a merchant may change some of them.
 
         Raises Missing, OperatorOnly, WeakCodeSpace or UnknownTimezone.
         """

@@ -41,7 +41,7 @@ _ATTEMPTS = 100
 
 @dataclass(frozen=True, slots=True)
 class CreatePromotionCode:
-    """A string that was asked for is given or refused; one that is generated is made anew until it is free."""
+    """A requested string is granted or refused; a generated one is drawn again until it is available."""
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]
@@ -68,7 +68,7 @@ class CreatePromotionCode:
 
 @dataclass(frozen=True, slots=True)
 class CodeMaker:
-    """Writes codes of one coupon in the caller's transaction; nobody may archive the coupon meanwhile."""
+    """Writes codes of one coupon in the caller's transaction; the coupon must be locked against archiving."""
 
     connection: Connection
     actor: Actor
@@ -78,9 +78,9 @@ class CodeMaker:
     now: datetime
 
     async def all(self, drafts: Sequence[CodeDraft]) -> list[ShownCode]:
-        """Write codes that are made together; what is raised says which one is at fault.
+        """Write codes that are created together; an error names the faulty one.
 
-        Their ids run backwards, so that a list, which has the newest first, has them in the order given.
+        Their ids run backwards, so that a list, newest first, has them in the given order.
         """
         ids = sorted((self.new_id() for _ in drafts), reverse=True)
         made = []
@@ -157,7 +157,7 @@ class CodeMaker:
 
 @dataclass(frozen=True, slots=True)
 class ChangePromotionCode:
-    """Redemptions keep the terms that they were made under."""
+    """Existing redemptions keep their terms."""
 
     database: Database
     clock: Clock
@@ -182,7 +182,7 @@ class ChangePromotionCode:
                 check_window(after, coupon)
             if told := difference(code, after):
                 await _check_partner(connection, code, after)
-                # What a partner calls a code means nothing to another one.
+                # A partner's reference means nothing to another partner.
                 reference = code.reference if after.partner_id == code.partner_id else None
                 after = replace(after, updated_at=now, reference=reference)
                 await promotion_codes.update_code(connection, after)
@@ -195,10 +195,10 @@ class ChangePromotionCode:
 
 
 async def lock_code(connection: Connection, program_id: uuid.UUID, ref: CodeRef) -> PromotionCode:
-    """Read the code that is meant, archived or not, and keep others from changing it; raises Missing."""
+    """Read and lock the named code, archived or not; raises Missing."""
     code_id = await find_code(connection, program_id, ref)
     code = code_id and await promotion_codes.lock_code(connection, program_id, code_id)
-    # Its string may have gone to another code while the lock was waited for.
+    # Its string may have passed to another code during the wait for the lock.
     if not code or (ref.as_id is None and code.archived_at is not None):
         raise Missing(str(ref))
     return code
@@ -213,7 +213,7 @@ async def _check_partner(connection: Connection, before: PromotionCode, after: P
 
 @dataclass(frozen=True, slots=True)
 class ArchivePromotionCode:
-    """Nothing is deleted that a redemption refers to."""
+    """Deletes nothing that a redemption refers to."""
 
     database: Database
     clock: Clock
@@ -222,7 +222,7 @@ class ArchivePromotionCode:
     async def __call__(
         self, actor: Actor, program_id: uuid.UUID, ref: CodeRef, coupon_ref: CouponRef | None = None
     ) -> PromotionCode:
-        """Archive the code; again, by its id, changes nothing. Raises Missing, also for a code of another coupon."""
+        """Archive the code; a repeat by its id changes nothing. Raises Missing, also for a code of another coupon."""
         now = self.clock()
         async with self.database.transaction() as connection:
             code = await lock_code(connection, program_id, ref)

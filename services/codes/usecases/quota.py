@@ -20,7 +20,7 @@ from shared.idempotency import Answer, Once
 
 @dataclass(frozen=True, slots=True)
 class MoveQuota:
-    """Counters and ledger move together, under the lock that mints take too."""
+    """Counters and ledger change together, under the same lock as mints."""
 
     answer_once: AnswerOnce
     new_id: Callable[[], uuid.UUID]

@@ -18,7 +18,7 @@ class ReadAuditLog:
     database: Database
 
     async def __call__(self, actor: Actor, wanted: AuditFilter, after: uuid.UUID | None, limit: int) -> AuditPage:
-        """Return up to `limit` entries that fit, newest first, older than `after`; a page may be short."""
+        """Return up to `limit` matching entries, newest first, older than `after`; a page may be short."""
         if actor.program_id is not None:
             wanted = replace(wanted, program_id=actor.program_id)
         async with self.database.connection() as connection:

@@ -29,7 +29,7 @@ class ReadCodes:
     async def by_reference(
         self, partner_id: uuid.UUID, reference: str, status: CodeStatus | None = None, after: uuid.UUID | None = None
     ) -> list[IssuedCode]:
-        """Return the one code that the partner has named so, if it has the status and is older than `after`."""
+        """Return the code with the partner's reference, if it has the status and is older than `after`."""
         async with self.database.connection() as connection:
             code = await codes.find_reference(connection, partner_id, reference, self.clock())
         if code is None or (status is not None and code.status != status) or (after is not None and code.id >= after):
@@ -37,7 +37,7 @@ class ReadCodes:
         return [code]
 
     async def one(self, program_id: uuid.UUID, partner_id: uuid.UUID, text: str) -> IssuedCode:
-        """Return the code that is meant by a text; raises Missing, also for a code of another partner."""
+        """Return the code that a text names; raises Missing, also for a code of another partner."""
         try:
             canonical = canonical_code(text)
         except ValueError:

@@ -15,14 +15,14 @@ from shared.database.pool import Connection, Database
 
 @dataclass(frozen=True, slots=True)
 class ReadPromotionCodes:
-    """One code by whatever names it, or a page of codes."""
+    """One code by any of its names, or a page of codes."""
 
     database: Database
 
     async def __call__(
         self, program_id: uuid.UUID, wanted: CodeFilter, after: uuid.UUID | None, offset: int, limit: int
     ) -> CodesPage:
-        """Return up to `limit` live codes that fit, newest first, older than `after`, without the first `offset`.
+        """Return up to `limit` matching live codes, newest first, older than `after`, without the first `offset`.
 
         A page by `is_active` or `customer_id` may be short before the end.
         """
@@ -48,7 +48,7 @@ class ReadPromotionCodes:
 
 
 async def find_code(connection: Connection, program_id: uuid.UUID, ref: CodeRef) -> uuid.UUID | None:
-    """Find a code: by its id, archived or not, or else the live one that reads so."""
+    """Find a code: by its id, archived or not, or else the live one with this string."""
     if (code_id := ref.as_id) is not None and await promotion_codes.read_codes(connection, program_id, [code_id]):
         return code_id
     try:
@@ -79,7 +79,7 @@ async def with_owners(connection: Connection, program_id: uuid.UUID, codes: Sequ
 
 
 async def _named(connection: Connection, program_id: uuid.UUID, wanted: CodeFilter) -> list[ShownCode]:
-    """Return the one live code that is named, if everything else that is asked for fits it too."""
+    """Return the named live code, if it matches the rest of the filter."""
     found: set[uuid.UUID | None] = set()
     if wanted.id is not None:
         found.add(wanted.id)
@@ -103,7 +103,7 @@ async def _named(connection: Connection, program_id: uuid.UUID, wanted: CodeFilt
 
 
 async def _resolved(connection: Connection, program_id: uuid.UUID, wanted: CodeFilter) -> Wanted | None:
-    """Find what the filter names; None if something is not there, for no code has it then."""
+    """Resolve the names in the filter; None if one finds nothing, because then no code matches."""
     coupon_id = None
     if wanted.coupon is not None:
         coupon = await coupons.find_coupon(connection, program_id, CouponRef(wanted.coupon))

@@ -1,4 +1,4 @@
-"""Takes over how often codes and coupons were used, from the events of the redemption service."""
+"""Records how often codes and coupons were used, from the events of the redemption service."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from shared.database.pool import Connection, Database
 
 @dataclass(frozen=True, slots=True)
 class RecordUsage:
-    """Order and repetition of events do not matter: the newer version wins."""
+    """The order and repetition of events do not matter: the newer version wins."""
 
     database: Database
 
     async def __call__(self, reports: Sequence[UsageReport]) -> list[Verdict]:
-        """Record a batch in one transaction and say of each event whether it was fresh, a duplicate or a conflict."""
+        """Record a batch in one transaction and return the verdict on each event: fresh, a duplicate or a conflict."""
         if not reports:
             return []
         entries = [InboxEntry(r.code.program_id, r.source, r.event_id, r.body_sha256) for r in reports]

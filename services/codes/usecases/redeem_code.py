@@ -1,7 +1,7 @@
 """Has the redemption engine redeem a code for an order, for clients that redeem by changing the code or its coupon.
 
-Nothing is decided or counted here. What the engine did comes back to this service as an event, as every use does; the
-answer has the counts that the engine has already.
+Nothing is decided or counted here. As for every use, an event reports the engine's redemption to this service; the
+answer has the engine's current counts.
 """
 
 import uuid
@@ -20,7 +20,7 @@ from shared.times import parse_time
 
 @dataclass(frozen=True, slots=True)
 class RedeemCode:
-    """The order is the key: the same order and code again is the same redemption."""
+    """The order is the key: a repeat with the same order and code is the same redemption."""
 
     database: Database
     redemption: RedemptionClient
@@ -28,7 +28,7 @@ class RedeemCode:
     async def __call__(
         self, authorization: str, order_ref: str, shown: ShownCode, traceparent: str | None = None
     ) -> tuple[RedeemOutcome, ShownCode, Uses | None]:
-        """Redeem the code with the caller's own key and return it with its uses as they are then.
+        """Redeem the code with the caller's own key and return it with its uses after that.
 
         Raises CheckoutScopeMissing, RedemptionMisdirected or TransientFault.
         """
@@ -41,11 +41,11 @@ class RedeemCode:
         )
 
     async def probe(self, authorization: str) -> RedemptionPath:
-        """Say how the engine takes the caller's key, without redeeming anything."""
+        """Return whether the engine accepts the caller's key, without redeeming anything."""
         return await self.redemption.probe(authorization)
 
     async def code_of(self, program_id: uuid.UUID, ref: CouponRef, named: str | None) -> PromotionCode | None:
-        """Return the coupon's code that is meant: the one named, its only one, or the one that bears its name.
+        """Return the coupon's code to redeem: the one named, its only one, or the one with the coupon's name.
 
         None if it is not clear which; raises Missing or NotOfCoupon.
         """
@@ -71,13 +71,13 @@ class RedeemCode:
         code: PromotionCode | None,
         traceparent: str | None = None,
     ) -> tuple[RedeemOutcome, ShownCoupon, Uses | None]:
-        """Redeem a code of the coupon as above; without one nothing is redeemed."""
+        """Redeem a code of the coupon as above; without one, nothing is redeemed."""
         if code is None:
             outcome: RedeemOutcome = NotApplied(
                 "code_required",
-                "The coupon has several codes; say in `code` which one to redeem."
+                "The coupon has several codes; name the one to redeem in `code`."
                 if shown.codes
-                else "The coupon has no code that could be redeemed.",
+                else "The coupon has no redeemable code.",
             )
         else:
             outcome = await self.redemption.redeem(authorization, order_ref, code.code, traceparent)
@@ -100,7 +100,7 @@ def _used(code: PromotionCode, uses: Uses | None) -> PromotionCode:
 
 
 def _known(coupon: Coupon, code: PromotionCode | None, uses: Uses | None) -> Coupon:
-    """Return the coupon with its count; where the engine keeps none, it is the sum over its codes."""
+    """Return the coupon with its count; if the engine keeps none, it is the sum over its codes."""
     if uses is None:
         return coupon
     if (count := uses.coupon_times_redeemed) is None:

@@ -1,4 +1,4 @@
-"""Removes what is old: the audit log's far end, and what finished jobs leave behind."""
+"""Removes old rows: the oldest entries of the audit log, and the remains of finished jobs."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -16,7 +16,7 @@ _AT_ONCE: Final = timedelta(0)
 
 
 def removals(database: Database, clock: Clock, audit_kept: timedelta) -> list[Removal]:
-    """Return what removes it, table by table."""
+    """Return the purges, table by table."""
     return [
         Removal("audit_log", database, clock, audit_kept, _entries),
         Removal("jobs", database, clock, KEPT_FOR, _jobs),

@@ -1,7 +1,7 @@
 """Runs durable jobs: claims one, does it chunk by chunk, each chunk with its progress in one transaction.
 
-Any number of replicas run jobs; the lease and its fence see to it that a chunk counts once. A job is worked on for a
-moment at a time, so that a short one does not wait for a long one.
+Any number of replicas run jobs; the lease and its fence ensure that a chunk counts once. A job runs for a moment at a
+time, so that a short one does not wait for a long one.
 """
 
 import asyncio
@@ -27,19 +27,19 @@ LEASE_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 1.0
 _SLICE_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 2.0
-# Claims without a step forward, after which a job is given up.
+# Claims without progress after which a job is given up.
 MAX_ATTEMPTS: Final = 20
 
 
 class Chunk(Protocol):
-    """One kind of job: its next chunk, and what is said when it is done."""
+    """One kind of job: its next chunk, and the events at its end."""
 
     async def __call__(self, connection: Connection, job: Job, now: datetime) -> Step:
         """Do the next chunk in the caller's transaction."""
         ...
 
     def events(self, job: Job, now: datetime) -> list[OutboxEvent]:
-        """Return the events that the end of the job causes."""
+        """Return the events for the end of the job."""
         ...
 
 
@@ -62,11 +62,11 @@ class RunJobs:
         self.task = Periodic("run_jobs", POLL_SECONDS, self._take_turn, wake=self._wake)
 
     def wake(self) -> None:
-        """Look for work at once: a job was just made."""
+        """Look for work at once: a job was just created."""
         self._wake.set()
 
     async def stop(self) -> None:
-        """Finish the chunk in hand, give the job back, and take no other."""
+        """Finish the current chunk, release the job, and take no other."""
         self._is_stopping = True
         await self._idle.wait()
 
@@ -80,7 +80,7 @@ class RunJobs:
             self._idle.set()
 
     async def work_once(self) -> bool:
-        """Take the next job and work on it for a moment; False if there was none."""
+        """Take the next job and run it for a moment; False if there was none."""
         async with self.database.connection() as connection:
             job = await jobs.claim_job(connection, self.lease_seconds, self.clock())
         if job is None:
@@ -90,7 +90,7 @@ class RunJobs:
         except TransientFault as fault:
             get_logger().warning("job_paused", job_id=str(job.id), reason=str(fault))
             await self._give_back(job)
-        except Exception as error:  # noqa: BLE001 - a job that cannot be done must not keep the others from being done
+        except Exception as error:  # noqa: BLE001 - a failing job must not stop the others
             metrics.MAINTENANCE_FAILURES.labels(self.task.name).inc()
             get_logger().error("job_chunk_failed", job_id=str(job.id), exc_info=error)
             await self._give_back(job)
@@ -107,7 +107,7 @@ class RunJobs:
             going = await self.step(going)
 
     async def step(self, job: Job) -> Job | None:
-        """Do one chunk and return the job as it then stands; None if it is over, or not ours any more."""
+        """Do one chunk and return the job's new state; None if it has finished, or is no longer ours."""
         chunk = self.chunks[job.kind]
         now = self.clock()
         events: list[OutboxEvent] = []
@@ -129,8 +129,8 @@ class RunJobs:
         return moved(job, step)
 
     async def _give_back(self, job: Job) -> None:
-        """Let it be tried again in a moment; one that never gets on is given up."""
-        # Without a database the lease runs out by itself.
+        """Release it for another try soon; one without progress is given up."""
+        # Without the database the lease simply expires.
         with contextlib.suppress(TransientFault):
             async with self.database.connection() as connection:
                 if job.attempts >= MAX_ATTEMPTS:
@@ -140,7 +140,7 @@ class RunJobs:
 
 
 def moved(job: Job, step: Step) -> Job:
-    """Return a job as it stands after a chunk."""
+    """Return the state of a job after a chunk."""
     before, added = job.tally, step.tally
     tally = Tally(
         before.processed + added.processed,

@@ -1,4 +1,4 @@
-"""Takes in a file of codes: stores it piece by piece as it comes, then works on it at once or leaves it to a job."""
+"""Receives a file of codes: stores it piece by piece as it arrives, then imports it at once or queues a job."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -27,7 +27,7 @@ _ZIP = b"PK\x03\x04"
 
 @dataclass(frozen=True, slots=True)
 class StartImport:
-    """Nothing of the file is worked on before all of it is stored, so a broken upload leaves nothing behind."""
+    """The import starts only when the whole file is stored, so a broken upload leaves nothing behind."""
 
     database: Database
     answer_once: AnswerOnce
@@ -45,9 +45,9 @@ class StartImport:
         body: AsyncIterator[bytes],
         once: Callable[[], Once[Job]],
     ) -> Answer:
-        """Store the file and work on it or queue it; `once` is asked for when the body has been read.
+        """Store the file and import or queue it; `once` is called after the body has been read.
 
-        Raises Missing, CouponArchived, TooManyJobs, BadFile, whatever reading the body raises, and JobFinished if it
+        Raises Missing, CouponArchived, TooManyJobs, BadFile, any error of reading the body, and JobFinished if it
         was cancelled meanwhile.
         """
         async with self.database.transaction() as connection:
@@ -120,7 +120,7 @@ class StartImport:
 
 def _check_header(piece: bytes, names: Names) -> None:
     if piece.startswith(_ZIP):
-        raise BadFile("The file is a ZIP archive, as Excel workbooks are; save the sheet as CSV.")
+        raise BadFile("The file is a ZIP archive, like an Excel workbook; save the sheet as CSV.")
     head = piece.removeprefix(BOM)
     size, _, delimiter = opening_of(head)
     # A name may have line ends inside quotes.

@@ -1,4 +1,4 @@
-"""Goes through the codes of a selection, page by page; shared by exports, results of jobs and bulk actions."""
+"""Reads the codes of a selection, page by page; shared by exports, results of jobs and bulk actions."""
 
 import uuid
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ SCANNED_PER_PAGE: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """One page of the way: the codes that fit, whose coupon they are, and where to go on; None at the end."""
+    """One page: the matching codes, their coupon, and where to continue; None at the end."""
 
     uuid_code: str
     ids: Sequence[uuid.UUID]
@@ -26,7 +26,7 @@ class Stretch:
 
 
 async def resolved(connection: Connection, program_id: uuid.UUID, wanted: CodeSelection) -> CodeSelection:
-    """Return a selection with its coupon and partner found, and its dates as moments; raises Missing."""
+    """Return a selection with its coupon and partner resolved, and its dates as moments; raises Missing."""
     program = await programs.find_program(connection, program_id)
     if program is None:
         raise Missing
@@ -47,11 +47,11 @@ async def resolved(connection: Connection, program_id: uuid.UUID, wanted: CodeSe
         partner_id = await partners.find_by_email(connection, program_id, wanted.partner_email)
         if partner_id is None:
             raise Missing(f"partner with e-mail address {wanted.partner_email}")
-        # Two partners at once have no code.
+        # No code has two partners.
         both = wanted.partner_id is not None and wanted.partner_id != partner_id
         wanted = replace(wanted, partner_id=FIRST_ID if both else partner_id)
     if wanted.batch_id is not None:
-        # A batch is of one coupon: of the others, however many the program has, it is not looked through in vain.
+        # A batch belongs to one coupon, so the program's others are not read in vain.
         of_batch = await selected_codes.coupon_of_batch(connection, program_id, wanted.batch_id)
         if of_batch is None or wanted.coupon_id not in (None, of_batch):
             wanted = replace(wanted, batch_id=FIRST_ID)
@@ -63,7 +63,7 @@ async def resolved(connection: Connection, program_id: uuid.UUID, wanted: CodeSe
 async def next_stretch(
     connection: Connection, program_id: uuid.UUID, wanted: CodeSelection, place: Place | None
 ) -> Stretch:
-    """Go one page on from a place, None for the beginning, inside the caller's transaction."""
+    """Read the next page from a position, None for the beginning, inside the caller's transaction."""
     await selected_codes.plan_for_these(connection)
     start = place.coupon_id if place else None
     found = await selected_codes.next_coupon(connection, program_id, start, wanted.coupon_id)
@@ -80,5 +80,5 @@ async def next_stretch(
 
 
 def _after(coupon_id: uuid.UUID) -> uuid.UUID:
-    """Return the id with which the next coupon can begin."""
+    """Return the smallest id that the next coupon can have."""
     return uuid.UUID(int=coupon_id.int + 1)

@@ -343,7 +343,9 @@ async def test_an_address_that_leads_to_another_service_is_told(mintwire: Mintwi
     assert set(wrong) == {"webhooks lives", "no webhook is dead", "webhooks.events.dead has room"}
 
 
-@pytest.mark.parametrize(("status", "words"), [(401, "another installation's"), (404, "is not that service")])
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "belongs to another installation"), (404, "Another service answers")]
+)
 async def test_a_codes_that_asks_a_stranger_to_redeem_is_found(
     mintwire: Mintwire, services: RunningServices, status: int, words: str
 ) -> None:

@@ -289,7 +289,7 @@ class TestHeader:
 
     @pytest.mark.parametrize("pairs", ["code", "=code", "a=b", "a=", "a=times_redeemed", "a=code,"])
     def test_a_pair_that_names_no_column_is_refused(self, pairs: str) -> None:
-        with pytest.raises(ValueError, match="theirs=ours"):
+        with pytest.raises(ValueError, match="yours=ours"):
             checked_names(pairs, ignores_unknown=False)
 
 
@@ -454,7 +454,7 @@ class TestDialects:
         assert read is not None
         assert read["minimum_order_value"] == Decimal("1.250")
         for currency in (b"EUR", b"JPY", b""):
-            with pytest.raises(LineRefused, match="separator of thousands"):
+            with pytest.raises(LineRefused, match="thousands separator"):
                 read_csv_line(b"A1,1.250," + currency + b"\n", header)
 
     @pytest.mark.parametrize("cell", ['="00123"', '"=""00123"""', ' ="00123" '])

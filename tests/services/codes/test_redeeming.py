@@ -162,7 +162,7 @@ async def test_a_coupon_without_a_code_says_so(pair: Pair) -> None:
     assert (await pair.service.send("POST", "/v1/coupons", pair.program.key, bare)).status == 201
     told = await pair.put("coupons", uuid_code="bare", redeem=True, transaction_key="order-1")
     assert told.body["redemption"]["reason"] == "code_required"
-    assert told.body["message"] == "Nothing was redeemed: The coupon has no code that could be redeemed."
+    assert told.body["message"] == "Nothing was redeemed: The coupon has no redeemable code."
 
 
 async def test_a_coupon_with_several_codes_takes_the_one_to_redeem(pair: Pair) -> None:
