@@ -22,6 +22,7 @@ _PLAIN = (
     "bench/",
     "deploy/",
     "docker-compose.yml",
+    "docs/adr/",
     "docs/architecture.md",
     "docs/guides/",
     "docs/operations.md",
