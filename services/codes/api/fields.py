@@ -1,9 +1,18 @@
 """Field types that several requests share; the rules themselves are in the domain."""
 
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from services.codes.domain.coupons import MAX_COUNT
 from services.codes.domain.money import MAX_MINOR, as_number, hundredths
@@ -17,7 +26,7 @@ from services.codes.domain.programs import (
 from shared.canonical import MAX_STORED_LENGTH, checked_code
 from shared.currencies import checked_currency
 from shared.strict_json import number_as_text
-from shared.web import Int, LongText, Number, QueryAddress, Spelled, Text
+from shared.web import Int, LongText, Number, QueryAddress, RequestModel, Spelled, Text
 
 
 def _not_blank(text: str) -> str:
@@ -131,6 +140,35 @@ Money = Annotated[
     PlainSerializer(as_number, return_type=int | float),
     WithJsonSchema({"type": "number"}, mode="serialization"),
 ]
+
+
+class _NullIsAbsent:
+    """Marks a field whose null says no more than its absence."""
+
+
+# Clients of typed languages send null for what nobody has set.
+Flag = Annotated[bool, _NullIsAbsent(), WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "null"}]})]
+
+
+@cache
+def _flags_of(model: type[RequestModel]) -> frozenset[str]:
+    return frozenset(
+        field.alias or name
+        for name, field in model.model_fields.items()
+        if any(isinstance(each, _NullIsAbsent) for each in field.metadata)
+    )
+
+
+class FlaggedRequest(RequestModel):
+    """A body whose flags may be null, which leaves them as they are."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_null_flags(cls, members: Any) -> Any:
+        if not isinstance(members, dict) or None not in members.values():
+            return members
+        flags = _flags_of(cls)
+        return {name: value for name, value in members.items() if value is not None or name not in flags}
 
 
 def is_true(value: QueryBool | None) -> bool | None:

@@ -164,7 +164,7 @@ IMPOSSIBLE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("promotion_codes.1.code", {"promotion_codes": ["A", {"code": "a/b"}]}),
     ("promotion_codes.0.coupon_specific_partners.id", {"promotion_codes": [{"coupon_specific_partners": [{"id": 5}]}]}),
     ("promotion_codes.0.coupon_specific_partners.id", {"promotion_codes": [{"coupon_specific_partners": {"id": 5}}]}),
-    ("promotion_codes.0", {"promotion_codes": [5]}),
+    ("promotion_codes.0", {"promotion_codes": [5.5]}),
     ("promotion_codes.1.redemption_times_value", {"promotion_codes": ["A", {"redemption_times_status": True}]}),
     ("nonsense", {"nonsense": 1}),
     ("coupon_discount_max_amount", {**STATIC, "coupon_discount_max_amount": 5}),

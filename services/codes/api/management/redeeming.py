@@ -5,9 +5,9 @@ from typing import Annotated, Any, Final
 from aiohttp import hdrs
 from pydantic import Field, WithJsonSchema, model_validator
 
-from services.codes.api.fields import Reference
+from services.codes.api.fields import Flag, FlaggedRequest, Reference
 from services.codes.domain.orders import Applied, RedeemOutcome, Uses
-from shared.web import Request, RequestModel, ResponseModel, api_key_required, field_error
+from shared.web import Request, ResponseModel, api_key_required, field_error
 
 REDEEMING: Final = (
     "With `redeem` and `transaction_key`, it is redeemed for that order after the change. `redemption` has the "
@@ -20,10 +20,10 @@ REDEEMING: Final = (
 MISDIRECTED: Final = "The redemption service found there belongs to another installation: its address must be corrected"
 
 
-class Redeeming(RequestModel):
+class Redeeming(FlaggedRequest):
     """The members of a change that also redeems."""
 
-    redeem: bool = Field(default_factory=bool, description="Redeem it for the order that `transaction_key` names.")
+    redeem: Flag = Field(default_factory=bool, description="Redeem it for the order that `transaction_key` names.")
     transaction_key: Reference | None = Field(
         None, description="The order's reference. An order redeems a code only once, however often this is sent."
     )

@@ -17,6 +17,8 @@ from services.codes.api.fields import (
     Count,
     Currency,
     ExternalID,
+    Flag,
+    FlaggedRequest,
     Hundredths,
     Metadata,
     Name,
@@ -76,31 +78,31 @@ class SpecificCustomer(RequestModel):
     customer_full_name: ExternalID | None = None
 
 
-class CodeMembers(RequestModel):
+class CodeMembers(FlaggedRequest):
     """The members of a code that add to its coupon."""
 
     code: CodeText | None = Field(None, description=CODE_TEXT)
-    active: bool = Field(default_factory=bool)
-    first_time_order: bool = Field(default_factory=bool, description="Only for a customer's first order.")
-    limit_to_specific_partner: bool = Field(default_factory=bool, description="Whether it belongs to a partner.")
+    active: Flag = Field(default_factory=bool)
+    first_time_order: Flag = Field(default_factory=bool, description="Only for a customer's first order.")
+    limit_to_specific_partner: Flag = Field(default_factory=bool, description="Whether it belongs to a partner.")
     coupon_specific_partners: Annotated[SpecificPartner | None, BeforeValidator(_single), _OneOrList()] = None
-    limit_to_specific_customer: bool = Field(default_factory=bool)
+    limit_to_specific_customer: Flag = Field(default_factory=bool)
     coupon_specific_customers: Annotated[SpecificCustomer | None, BeforeValidator(_single), _OneOrList()] = None
-    limit_to_specific_subscriber: Annotated[bool, AfterValidator(_false), WithJsonSchema({"const": False})] = Field(
-        default_factory=bool, description="Subscribers are not supported."
+    limit_to_specific_subscriber: Annotated[Flag, AfterValidator(_false), WithJsonSchema({"enum": [False, None]})] = (
+        Field(default_factory=bool, description="Subscribers are not supported.")
     )
     coupon_specific_subscribers: Annotated[list[Any], Field(max_length=0)] | None = None
-    minimum_order_status: bool = Field(default_factory=bool)
+    minimum_order_status: Flag = Field(default_factory=bool)
     minimum_order_value: Amount | None = None
     minimum_order_currency: Currency | None = Field(None, description=OF_COUPON)
-    expiration_date_status: bool = Field(default_factory=bool)
+    expiration_date_status: Flag = Field(default_factory=bool)
     expiration_date_value: InstantOrDate | None = None
-    redemption_times_status: bool = Field(default_factory=bool)
+    redemption_times_status: Flag = Field(default_factory=bool)
     redemption_times_value: Count | None = None
     metadata: Metadata = Field(default_factory=dict)
     external_id: ExternalID | None = Field(None, description="Your own id for it; unique within the program.")
     starts_at: InstantOrDate | None = None
-    partner_only: bool = Field(default_factory=bool, description="Whether only its partner may use it.")
+    partner_only: Flag = Field(default_factory=bool, description="Whether only its partner may use it.")
     commission_percent: Hundredths | None = Field(None, description="The partner's share; the coupon's if absent.")
 
 
@@ -173,12 +175,12 @@ class Sync(RequestModel):
     )
 
 
-class _CouponFields(RequestModel):
+class _CouponFields(FlaggedRequest):
     name: Name | None = Field(None, description="Shown to customers; the `uuid_code` if absent.")
-    active: bool = Field(default_factory=bool)
-    redemption_specific_date_status: bool = Field(default_factory=bool, description="Whether it expires.")
+    active: Flag = Field(default_factory=bool)
+    redemption_specific_date_status: Flag = Field(default_factory=bool, description="Whether it expires.")
     redemption_specific_date_value: InstantOrDate | None = None
-    redemption_times_status: bool = Field(default_factory=bool, description="Whether its uses are limited.")
+    redemption_times_status: Flag = Field(default_factory=bool, description="Whether its uses are limited.")
     redemption_times_value: Count | None = None
     metadata: Metadata = Field(default_factory=dict)
     sync: Sync | None = None
@@ -200,7 +202,7 @@ class _CouponFields(RequestModel):
     redemptions_per_month: Count | None = None
     budget_amount: Amount | None = Field(None, description="The maximum discount of all uses together.")
     budget_currency: Currency | None = Field(None, description=OF_COUPON)
-    first_time_order: bool = Field(default_factory=bool, description="Only for a customer's first order.")
+    first_time_order: Flag = Field(default_factory=bool, description="Only for a customer's first order.")
     minimum_order_value: Amount | None = None
     minimum_order_currency: Currency | None = Field(None, description=OF_COUPON)
     minimum_applies_to: Literal["eligible", "order"] = Field(
@@ -232,7 +234,7 @@ class _CouponFields(RequestModel):
 class CouponCreation(_CouponFields):
     """A new coupon."""
 
-    active: bool = True
+    active: Flag = True
     uuid_code: UUIDCode | None = Field(None, description="Its unique name; generated if absent.")
     coupon_discount_type: Literal["percent", "static"]
     coupon_discount_amount: Amount = Field(description="0 to 100 for percent, otherwise an amount.")

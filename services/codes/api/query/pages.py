@@ -8,11 +8,11 @@ from aiohttp import hdrs, web
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from services.codes.api.fields import FlaggedRequest
 from shared.web import (
     QueryInt,
     QueryModel,
     Request,
-    RequestModel,
     ResponseModel,
     decode_cursor,
     encode_cursor,
@@ -22,7 +22,7 @@ from shared.web import (
 MOST: Final = 250
 
 
-class CamelRequest(RequestModel):
+class CamelRequest(FlaggedRequest):
     """A JSON request body in camel case."""
 
     model_config = ConfigDict(alias_generator=to_camel)

@@ -14,6 +14,7 @@ from services.codes.api.fields import (
     Currency,
     Email,
     ExternalID,
+    Flag,
     Name,
     Percent,
     ProductIds,
@@ -34,25 +35,25 @@ _DURATIONS: Final = {"once": "once", "forever": "lifetime", "repeating": "months
 class CodeStructure(CamelRequest):
     """The parts of a generated code, in this order."""
 
-    first_name: bool = Field(False, description="The affiliate's.")
-    last_name: bool = False
-    email: bool = Field(False, description="The part before the @.")
-    coupon_name: bool = False
-    discount_amount: bool = Field(False, description="With a P for the decimal point: 12P5 for 12.5.")
-    random_chars: bool = Field(False, description="Without them, a number is appended if the code is taken.")
+    first_name: Flag = Field(False, description="The affiliate's.")
+    last_name: Flag = False
+    email: Flag = Field(False, description="The part before the @.")
+    coupon_name: Flag = False
+    discount_amount: Flag = Field(False, description="With a P for the decimal point: 12P5 for 12.5.")
+    random_chars: Flag = Field(False, description="Without them, a number is appended if the code is taken.")
 
 
 class _CodeFields(CamelRequest):
     code: CodeText | None = None
-    active: bool = Field(default_factory=bool)
+    active: Flag = Field(default_factory=bool)
     expires_at: InstantOrDate | None = None
     max_redemptions: Count | None = None
-    first_time_order: bool = Field(default_factory=bool)
+    first_time_order: Flag = Field(default_factory=bool)
     minimum_amount: Amount | None = None
     minimum_amount_currency: Currency | None = Field(None, description=OF_COUPON)
-    limit_to_customers: bool = Field(default_factory=bool, description="Only the customer of customerId may use it.")
+    limit_to_customers: Flag = Field(default_factory=bool, description="Only the customer of customerId may use it.")
     customer_id: ExternalID | None = None
-    limit_to_affiliate: bool = Field(default_factory=bool, description="Only its affiliate may use it.")
+    limit_to_affiliate: Flag = Field(default_factory=bool, description="Only its affiliate may use it.")
 
 
 class PromotionalCodeCreation(_CodeFields):
@@ -62,8 +63,8 @@ class PromotionalCodeCreation(_CodeFields):
     affiliate_id: Text | None = None
     affiliate_email: Email | None = None
     external_id: ExternalID | None = None
-    active: bool = True
-    is_auto_generated: bool = Field(default_factory=bool, description="True if the code is absent.")
+    active: Flag = True
+    is_auto_generated: Flag = Field(default_factory=bool, description="True if the code is absent.")
     code_structure: CodeStructure | None = None
     prefix: Annotated[
         str,
@@ -100,7 +101,7 @@ class PromotionalCodeDeletion(CamelRequest):
 class _CouponFields(CamelRequest):
     name: Name = Field(default_factory=str)
     external_id: ExternalID | None = None
-    active: bool = Field(default_factory=bool)
+    active: Flag = Field(default_factory=bool)
     coupon_type: Literal["PERCENTAGE", "FIXED"] | None = Field(
         None, description="Follows from percentOff or amountOff."
     )
@@ -112,7 +113,7 @@ class _CouponFields(CamelRequest):
         None, description="Required if the duration is repeating."
     )
     max_redemptions: Count | None = None
-    limit_to_products: bool = Field(default_factory=bool)
+    limit_to_products: Flag = Field(default_factory=bool)
     product_ids: ProductIds = Field(default_factory=list)
     redeem_by: InstantOrDate | None = None
 
@@ -139,7 +140,7 @@ class QueryCouponCreation(_CouponFields):
     """A new coupon."""
 
     name: Name
-    active: bool = True
+    active: Flag = True
     duration: Literal["once", "forever", "repeating"] = "once"
 
 
