@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mintwire import VERSION
-from mintwire.__main__ import app
+from mintwire.__main__ import app, main
 from mintwire.cli.config import NotConfigured, read_target
 from tests.docs import markdown
 from tests.mintwire.cli.conftest import Mintwire
@@ -43,17 +43,21 @@ def test_the_version_is_the_project_s() -> None:
     assert run("--version").stdout.strip() == VERSION
 
 
-def test_a_misuse_ends_with_2_and_words() -> None:
+@pytest.mark.filterwarnings("ignore:Cyclopts application invoked without tokens:UserWarning")
+@pytest.mark.usefixtures("stack")
+def test_a_misuse_ends_with_2_and_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A code different from a refusal's: a script can tell its own mistake from the service's response."""
     misuses = [
         *(("checkout", "complete"), ("no-such-command",), ("quota", "grant", "id", "many"), ("webhook", "test")),
         *(("stack", "up", "--json"), ("webhook", "dead", "purge"), ("code", "list", "--nonsense")),
     ]
     for arguments in misuses:
-        finished = run(*arguments)
-        assert finished.returncode == 2, finished
-        assert finished.stderr
-        assert "Traceback" not in finished.stderr
+        monkeypatch.setattr(sys, "argv", ["mintwire", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr().err
+        assert (ended.value.code, bool(said)) == (2, True), arguments
+        assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(
