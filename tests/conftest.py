@@ -25,7 +25,6 @@ _APART = frozenset(
         "tests/contracts/test_hostile_requests.py",
         "tests/contracts/test_http_apis.py",
         "tests/services/test_database_refuses.py",
-        "tests/services/test_password_rotation.py",
     }
 )
 # In this order: the whole system, which takes longest, and beside it what keeps one core busy and no more, for its
@@ -39,7 +38,12 @@ _ORDER = (
         "tests/services/redemption/",
     ),
     *sorted(_APART),
-    *("tests/mintwire/stack/", "tests/shared/broker/", "tests/mintwire/cli/"),
+    *(
+        "tests/services/test_password_rotation.py",
+        "tests/mintwire/stack/",
+        "tests/shared/broker/",
+        "tests/mintwire/cli/",
+    ),
 )
 # How long an example takes says more about the machine, and what else runs on it, than about the code.
 settings.register_profile("mintwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -20,7 +20,16 @@ import pytest
 from mintwire.stack.postgres import PostgresServer
 from shared.broker.operator.depths import depths
 from shared.broker.topology import WORK_QUEUES, dead_queue
-from tests.databases import SERVICES, Database, migrate, migrate_environment
+from tests.databases import (
+    ROLE_PASSWORDS,
+    SERVICES,
+    Database,
+    close_administrators,
+    migrate,
+    migrate_environment,
+    named,
+    new_database,
+)
 from tests.docs import markdown
 from tests.running import OPERATOR_TOKEN, RunningService, running_services
 from tests.servers import ROOT, RunningServers
@@ -49,18 +58,30 @@ while wish.exists():
 """
 
 
-@pytest.fixture
-async def own_database(tmp_path: Path, servers: RunningServers, vhost: str) -> AsyncIterator[Database]:
-    """A migrated database on a server of this test's own: passwords belong to the roles of a whole server."""
-    server = PostgresServer(tmp_path / "postgres", is_durable=False)
-    await asyncio.to_thread(server.start)
+@pytest.fixture(scope="module")
+def own_template(tmp_path_factory: pytest.TempPathFactory, servers: RunningServers, vhost: str) -> Iterator[Database]:
+    """A migrated database on a server of this file's own: passwords belong to the roles of a whole server."""
+    server = PostgresServer(tmp_path_factory.mktemp("own") / "postgres", is_durable=False)
+    server.start()
     try:
         database = Database("mintwire", server.url)
         for service in SERVICES:
-            await asyncio.to_thread(migrate, service, database, servers, vhost)
+            migrate(service, database, servers, vhost)
         yield database
     finally:
-        await asyncio.to_thread(server.stop)
+        server.stop()
+
+
+@pytest.fixture
+async def own_database(own_template: Database) -> AsyncIterator[Database]:
+    """A clone of it; its services have the passwords of the migration again afterwards."""
+    server = named(own_template.admin, "postgres").admin
+    async with new_database(server, own_template.name) as database:
+        yield database
+        for service in SERVICES:
+            password = ROLE_PASSWORDS[service]
+            await fetch(database, f"ALTER ROLE mintwire_{service} PASSWORD '{password}'")
+    close_administrators()
 
 
 @dataclass
