@@ -16,15 +16,17 @@ from shared.database.pool import Database
 from shared.database.schema_version import SchemaVersion
 from shared.events.operating import DueWork
 from shared.periodic import Periodic
-from shared.web.operator import Operating, Replica
+from shared.web.operator import CancelJob, ListsJobs, Operating, Replica
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Own:
-    """What a service has of its own: the queue that it consumes, its tasks, and work that may be due."""
+    """What a service has of its own: the queue that it consumes, its tasks and jobs, and work that may be due."""
 
     queue: str
     tasks: Sequence[Periodic]
+    jobs: ListsJobs
+    cancel_job: CancelJob | None = None
     due: Callable[[], Awaitable[DueWork]] | None = None
 
 
@@ -47,4 +49,6 @@ def build_operating(
             schema=SchemaVersion(database),
             due=own.due,
         ),
+        jobs=own.jobs,
+        cancel_job=own.cancel_job,
     )

@@ -1,8 +1,12 @@
 """The operators' API of a service under test."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
+from services.codes.usecases.operate_jobs import OperateJobs as CodesJobs
+from services.redemption.usecases.operate_jobs import OperateJobs as RedemptionJobs
+from services.webhooks.usecases.operate_jobs import OperateJobs as WebhooksJobs
 from shared.broker import topology
 from shared.clock import Clock
 from shared.database.pool import Database
@@ -30,9 +34,11 @@ def operating(
     tasks: Sequence[Periodic] = (),
 ) -> Operating:
     """Wire it as `app` does."""
-    return build_operating(
-        pool, clock, amqp_url, Own(queue=QUEUES[service], tasks=tasks), token=token, inbox_kept=timedelta(days=36)
-    )
+    own = Own(queue=QUEUES[service], tasks=tasks, jobs=RedemptionJobs(pool))
+    if service != "redemption":
+        jobs = CodesJobs(pool, clock) if service == "codes" else WebhooksJobs(pool, clock)
+        own = replace(own, jobs=jobs, cancel_job=jobs.cancel)
+    return build_operating(pool, clock, amqp_url, own, token=token, inbox_kept=timedelta(days=36))
 
 
 def operator_routes_of(routes: Sequence[Route]) -> list[Route]:

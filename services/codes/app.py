@@ -24,6 +24,7 @@ from services.codes.usecases.generate_code import GenerateCode
 from services.codes.usecases.import_codes import ImportChunk
 from services.codes.usecases.jobs import CancelJob, ReadJobErrors, ReadJobs
 from services.codes.usecases.keys import AdmitAccount, ChangeKey, CreateKey, ReadKeys, RevokeKey, RotateKey
+from services.codes.usecases.operate_jobs import OperateJobs
 from services.codes.usecases.partners import (
     ArchivePartner,
     ChangePartner,
@@ -119,6 +120,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customer_steps)),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
+        operated_jobs = OperateJobs(database, utc_now)
         periodic = [*consumer.tasks, *relay.tasks, *tasks]
         app = build_app(
             use_cases,
@@ -129,7 +131,12 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
                 database,
                 utc_now,
                 amqp_url,
-                Own(queue=topology.QUEUE_CODES_REDEMPTIONS, tasks=periodic),
+                Own(
+                    queue=topology.QUEUE_CODES_REDEMPTIONS,
+                    tasks=periodic,
+                    jobs=operated_jobs,
+                    cancel_job=operated_jobs.cancel,
+                ),
                 token=settings.operator_token_text(),
                 inbox_kept=settings.inbox_kept,
             ),

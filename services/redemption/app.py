@@ -25,6 +25,7 @@ from services.redemption.usecases.erase_customer import EraseCustomer
 from services.redemption.usecases.export_customer import EXPORT
 from services.redemption.usecases.fill_mailboxes import INTERVAL_SECONDS as FILL_SECONDS
 from services.redemption.usecases.fill_mailboxes import FillMailboxes
+from services.redemption.usecases.operate_jobs import OperateJobs
 from services.redemption.usecases.read_orders import ReadOrder
 from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.read_rejections import ReadRejections
@@ -108,7 +109,7 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
             database,
             utc_now,
             amqp_url,
-            Own(queue=topology.QUEUE_REDEMPTION_CHECKOUT, tasks=periodic),
+            Own(queue=topology.QUEUE_REDEMPTION_CHECKOUT, tasks=periodic, jobs=OperateJobs(database)),
             token=settings.operator_token_text(),
             inbox_kept=settings.inbox_kept,
         )

@@ -34,6 +34,7 @@ from services.webhooks.usecases.listen import Listen, ListenerHub
 from services.webhooks.usecases.maintain_endpoints import MaintainEndpoints
 from services.webhooks.usecases.manage_keys import ManageKeys
 from services.webhooks.usecases.manage_replays import ManageReplays
+from services.webhooks.usecases.operate_jobs import OperateJobs
 from services.webhooks.usecases.publish_message import PublishMessage
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
@@ -135,6 +136,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customers.steps)),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in history),
         ]
+        operated_jobs = OperateJobs(database, utc_now)
         periodic = [*dispatcher.tasks, *relay.tasks, *consumer.tasks, worker.task, *tasks]
 
         async def due_deliveries() -> DueWork:
@@ -174,7 +176,13 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
                 database,
                 utc_now,
                 amqp_url,
-                Own(queue=topology.QUEUE_WEBHOOKS_EVENTS, tasks=periodic, due=due_deliveries),
+                Own(
+                    queue=topology.QUEUE_WEBHOOKS_EVENTS,
+                    tasks=periodic,
+                    jobs=operated_jobs,
+                    cancel_job=operated_jobs.cancel,
+                    due=due_deliveries,
+                ),
                 token=settings.operator_token_text(),
                 inbox_kept=settings.inbox_kept,
             ),

@@ -102,3 +102,28 @@ class DueWork:
 
     count: int
     oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatedJob:
+    """A job of any program, without what it is about. None is what this kind of job does not have."""
+
+    id: uuid.UUID
+    program_id: uuid.UUID
+    kind: str
+    state: str
+    actor: str | None
+    requested: int | None
+    processed: int | None
+    failure: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPage:
+    """Jobs, newest first, and the id to continue after; None at the end."""
+
+    jobs: list[OperatedJob]
+    next_after: uuid.UUID | None

@@ -15,5 +15,5 @@ ROUTES: Final[tuple[Route, ...]] = (
     *rejections.ROUTES,
     *stats.ROUTES,
     *customers.ROUTES,
-    *operator_routes("redemption"),
+    *operator_routes("redemption", cancels_jobs=False),
 )

@@ -13,6 +13,7 @@ from shared.events.operating import (
     Act,
     DeadLetter,
     DueWork,
+    JobPage,
     LetterChoice,
     LetterPage,
     OperatorEntry,
@@ -67,6 +68,17 @@ class ReadsLog(Protocol):
         """Return entries, newest first, older than `after`."""
 
 
+class ListsJobs(Protocol):
+    """The jobs of all programs."""
+
+    async def page(self, after: uuid.UUID | None, limit: int, is_finished: bool | None) -> JobPage:
+        """Return up to `limit` jobs, newest first, older than `after`."""
+
+
+# Cancels a job and returns its state; raises the service's own errors.
+CancelJob = Callable[[uuid.UUID, Act], Awaitable[str]]
+
+
 class WatchesOutbox(Protocol):
     """The events that no broker has confirmed yet."""
 
@@ -99,6 +111,8 @@ class Operating:
     outbox: WatchesOutbox
     log: ReadsLog
     replica: Replica
+    jobs: ListsJobs
+    cancel_job: CancelJob | None
 
 
 OPERATING: Final = web.AppKey("operating", Operating)

@@ -16,6 +16,7 @@ from services.codes.store import (
     coupons,
     jobs,
     keys,
+    operated_jobs,
     partners,
     programs,
     promotion_codes,
@@ -31,7 +32,10 @@ from tests.services.codes.test_reading_codes import stretch
 MANY = 40_000
 PAGE, BOUND = 51, 2_000
 _LAST_ID, _FIRST_ID = uuid.UUID(int=2**128 - 1), uuid.UUID(int=0)
-STORES = (*(audit, batches, codes, coupons, jobs, keys, partners, programs, promotion_codes, quota, selected_codes),)
+STORES = (
+    *(audit, batches, codes, coupons, jobs, keys, operated_jobs, partners, programs, promotion_codes, quota),
+    selected_codes,
+)
 _HELD = ("LIST_", "PURGE_", "NEWEST_", "PAGE_", "TAKEN_PREFIXES", "NEXT_COUPON", "COUPON_OF_", "HAS_MORE", "COUNT_OPEN")
 STATEMENTS = {
     name: text.text if isinstance(text, Statement) else text
@@ -189,6 +193,9 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
             found.append(("LIST_LEDGER", (partner, after, PAGE)))
         found.append(("LIST_MADE_KEYS", (of["batch"], of["program"], after, PAGE)))
         found.append(("LIST_PROGRAMS", (after, PAGE)))
+        for is_finished, scanned in ((None, PAGE), (False, 1000), (True, 1000)):
+            whose = {"before": after, "limit": PAGE, "scanned": scanned, "is_finished": is_finished}
+            found.append(named(operated_jobs, "LIST_OPERATED", whose))
         for way, object_id in (("object", of["single"]), ("actor", None), ("program", None), ("all", None)):
             whose = {"object_id": object_id, "actor": "operator" if way == "actor" else None}
             whose |= {"program_id": of["program"] if way != "all" else None, "object_type": "partner"}

@@ -1,14 +1,14 @@
 """No list, look-up or clean-up looks at more than a bounded number of rows, however many there are."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
-from services.redemption.store import redemptions, rejections, retention
+from services.redemption.store import operated_jobs, redemptions, rejections, retention
 from tests.databases import Database
 from tests.plans import MODES, Plans
 from tests.services.redemption.merchant import Merchant
@@ -20,6 +20,7 @@ _FIRST_ID, _LAST_ID = uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)
 STATEMENTS = {
     "LIST_REDEMPTIONS": redemptions.LIST_REDEMPTIONS.text,
     "LIST_OF_CODES": redemptions.LIST_OF_CODES.text,
+    "LIST_OPERATED": operated_jobs.LIST_OPERATED.text,
     "LIST_REJECTIONS": rejections.LIST_REJECTIONS.text,
     "FIND_CODES": redemptions.FIND_CODES,
     "FIND_COUPON": redemptions.FIND_COUPON,
@@ -57,6 +58,11 @@ SELECT gen_random_uuid(), $1, ($2::uuid[])[1 + n % 2], CASE WHEN n % 2 = 0 THEN 
        CASE WHEN n % 2 = 0 THEN 'OFTEN' ELSE 'N' || n END, now(), now(), now()
 FROM generate_series(1, $3::int) AS n
 """
+FILL_JOBS = """
+INSERT INTO redemption.customer_jobs (id, program_id, kind, keys, digests, actor, marked_by, created_at)
+SELECT gen_random_uuid(), $1, 'erase', '{}', '{}', 'operator', pg_current_xact_id(), now()
+FROM generate_series(1, $2::int) AS n
+"""
 FILL_GUESSES = """
 INSERT INTO redemption.guesses SELECT gen_random_uuid(), '192.0.2.1', now() - n * interval '1 second', 1
 FROM generate_series(1, $1::int) AS n
@@ -83,6 +89,7 @@ async def crowd(database: Database, merchant: Merchant) -> AsyncIterator[dict[st
         await fill.execute(FILL_ORDERS, large, MANY)
         await fill.execute(FILL_CODES, large, [coupon, old], MANY // 2)
         await fill.execute(FILL_GUESSES, MANY // 2)
+        await fill.execute(FILL_JOBS, large, MANY // 2)
         yield {**members, "code": code, "little": little, "fill": fill}
     finally:
         await connection.close()
@@ -138,12 +145,21 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
                     refused |= {"since": _FIRST, "before": last[0], "before_id": last[1]}
                     _, *arguments = rejections.LIST_REJECTIONS(**refused, limit=PAGE, scanned=bound)
                     found.append(("LIST_REJECTIONS", tuple(arguments)))
+    found += [("LIST_OPERATED", each) for each in _operated()]
     found.append(("FIND_CODES", (large, "OFTEN", 100)))
     found += [("FIND_COUPON", (large, name)) for name in ("live", "old", "none")]
     found.append(("FIND_OLD_RESERVATIONS", (datetime.now(UTC) + timedelta(days=1), 200)))
     found.append(("LOCK_TOUCHED", (datetime.now(UTC) + timedelta(days=1), 200)))
     found.append(("PURGE_GUESSES", (datetime.now(UTC), 1000)))
     return found
+
+
+def _operated() -> Iterator[tuple[Any, ...]]:
+    """Yield the values of the list of all programs' jobs, without a filter and with each of both."""
+    for is_finished, bound in ((None, PAGE), (False, BOUND // 2), (True, BOUND // 2)):
+        whose = {"before": _LAST_ID, "limit": PAGE, "scanned": bound, "is_finished": is_finished}
+        _, *arguments = operated_jobs.LIST_OPERATED(**whose)
+        yield tuple(arguments)
 
 
 async def test_every_list_looks_at_a_bounded_number_of_rows(crowd: dict[str, Any]) -> None:
@@ -160,7 +176,7 @@ async def test_every_list_looks_at_a_bounded_number_of_rows(crowd: dict[str, Any
 def test_every_list_and_clean_up_of_the_store_is_held_to_it() -> None:
     ours = {
         name
-        for store in (redemptions, rejections, retention)
+        for store in (operated_jobs, redemptions, rejections, retention)
         for name in vars(store)
         if name.isupper() and name.startswith(("LIST_", "FIND_OLD", "PURGE_", "LOCK_TOUCHED"))
     }

@@ -134,5 +134,23 @@ async def test_it_answers_without_the_database(
     assert (answer.status, answer.data["outbox"], answer.data["schema_version"]) == (200, None, None)
 
 
+async def test_jobs_of_all_programs_are_listed_without_whom_they_are_about(
+    pool: Pool, merchant: Merchant, decider: Decider
+) -> None:
+    programs = [await merchant.program() for _ in range(2)]
+    for program in programs:
+        key = await merchant.key(program, "manage", "checkout", "webhooks")
+        async with open_shop(pool, program, key, decider, operator_token=TOKEN) as shop:
+            assert (await shop.send("POST", "/v1/customers/export", {"customer_id": "c-17"})).status == 202
+            listed = await shop.send("GET", f"{ROOT}/jobs", key=TOKEN)
+            path = f"{ROOT}/jobs/{listed.data[0]['id']}/cancel"
+            # An export or erasure ends by itself.
+            assert (await shop.send("POST", path, key=TOKEN)).status == 404
+    assert [(each["kind"], each["state"], each["program_id"]) for each in listed.data] == [
+        ("export", "running", str(program)) for program in reversed(programs)
+    ]
+    assert "c-17" not in listed.raw.decode()
+
+
 def test_the_version_is_that_of_the_package() -> None:
     assert f'\nversion = "{VERSION}"\n' in (REPOSITORY / "pyproject.toml").read_text("utf-8")

@@ -17,6 +17,7 @@ from services.webhooks.store import (
     endpoints,
     listeners,
     messages,
+    operated_jobs,
     partners,
     queue,
     queue_lists,
@@ -25,7 +26,7 @@ from services.webhooks.store import (
     signing_keys,
     stats,
 )
-from shared.database import history, overflow
+from shared.database import history, operator_log, overflow
 from shared.database.rows import Statement
 from tests.databases import Database
 from tests.plans import MODES, Plans
@@ -38,8 +39,9 @@ _LAST_ID, _FIRST_ID = uuid.UUID(int=2**128 - 1), uuid.UUID(int=0)
 _CODE_KEY = uuid.UUID(f"{1:012x}70008{1:015x}")
 _LAST, _FIRST = datetime(9999, 12, 31, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)
 STORES = (
-    *(closing, dead_letter_lists, deliveries, delivery_lists, endpoints, listeners, messages, partners, queue, replays),
-    *(queue_lists, retention, signing_keys, stats, history, overflow),
+    *(closing, dead_letter_lists, deliveries, delivery_lists, endpoints, listeners, messages, operated_jobs, partners),
+    *(queue, replays),
+    *(queue_lists, retention, signing_keys, stats, history, operator_log, overflow),
 )
 _HELD = ("LIST_", "COUNT_", "PURGE_", "SUM_", "WALK", "MEASURE", "FIND_LINES", "FIND_ARCHIVED", "FIND_PROGRAMS")
 _HELD_TOO = (
@@ -69,6 +71,8 @@ _FEW = {
     "signing_keys_LIST_KEYS",
     "signing_keys_COUNT_LIVE_KEYS",
     "endpoints_COUNT_ENDPOINTS",
+    # A function of the database.
+    "operator_log_PURGE_ENTRIES",
 }
 MAKE_IDS = """
 CREATE FUNCTION pg_temp.id_of(n integer) RETURNS uuid LANGUAGE sql IMMUTABLE
@@ -267,6 +271,12 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
         ("history_SLICE_END", (now + timedelta(hours=4), middle, _LAST, 1_000)),
         named(history, "READ_SLICE", piece, after=now, after_id=_FIRST_ID, last_id=middle),
         ("overflow_COUNT_LETTERS", (10_000,)),
+        ("operator_log_LIST_ENTRIES", (_LAST_ID, PAGE)),
+        *(
+            named(operated_jobs, "LIST_OPERATED", whose, scanned=1_000 if whose["is_finished"] is not None else PAGE)
+            for is_finished in (None, True, False)
+            for whose in [{"before": _LAST_ID, "limit": PAGE, "is_finished": is_finished}]
+        ),
         ("partners_LIST_ARCHIVED", (_FIRST, _FIRST_ID, 50)),
         ("partners_LIST_OWNED", ([of["partner"]],)),
         ("queue_FIND_LINES", (_FIRST_ID, "", 500)),
