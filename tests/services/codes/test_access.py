@@ -35,7 +35,8 @@ def body_of(route: Route) -> dict[str, Any] | None:
 
 
 def filled(route: Route, ids: dict[str, str]) -> str:
-    return re.sub(r"\{(\w+)[^}]*\}", lambda match: ids[match[1]], route.path)
+    """Fill in a path; of what has no owner, such as a queue, there is none of the name."""
+    return re.sub(r"\{(\w+)[^}]*\}", lambda match: ids.get(match[1], "unknown"), route.path)
 
 
 async def call(service: Service, route: Route, ids: dict[str, str], key: str | None) -> Reply:
