@@ -1,6 +1,7 @@
 """Steps of statistics: spans of 15 minutes, an hour or a day in a time zone, all of them whole. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, Literal
 
@@ -8,7 +9,24 @@ Step = Literal["15m", "1h", "1d"]
 
 QUARTER: Final = timedelta(minutes=15)
 MOST_STEPS: Final = 1_000
+_USUAL: Final = timedelta(days=30)
 _SHORTEST: Final[dict[Step, timedelta]] = {"15m": QUARTER, "1h": 2 * QUARTER, "1d": timedelta(hours=20)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """From when to when, in which steps, in which zone; what is None is as usual: 30 days, until now, the program's."""
+
+    since: date | None
+    until: date | None
+    step: Step
+    zone: str | None
+
+    def bounds(self, zone: tzinfo, now: datetime) -> Sequence[datetime]:
+        """Return the bounds of its steps; a bare date as its end belongs to it. Raises TooManySteps."""
+        until = _moment(self.until, zone, days=1) or now
+        since = _moment(self.since, zone, days=0) or until - _USUAL
+        return bounds_of(since, until, self.step, zone)
 
 
 class TooManySteps(Exception):
@@ -66,3 +84,9 @@ def _is_full(quarter: datetime, zone: tzinfo) -> bool:
 
 def _midnight(day: date, zone: tzinfo) -> datetime:
     return quarter_of(datetime.combine(day, time.min, zone).astimezone(UTC))
+
+
+def _moment(value: date | None, zone: tzinfo, *, days: int) -> datetime | None:
+    if value is None or isinstance(value, datetime):
+        return value
+    return datetime.combine(value + timedelta(days=days), time.min, zone).astimezone(UTC)

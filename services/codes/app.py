@@ -38,6 +38,8 @@ from services.codes.usecases.quota import MoveQuota, ReadLedger
 from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
 from services.codes.usecases.read_promotion_codes import ReadPromotionCodes
+from services.codes.usecases.read_stats import INTERVAL_SECONDS as ADD_UP_SECONDS
+from services.codes.usecases.read_stats import AddUpStats, ReadStats
 from services.codes.usecases.record_usage import RecordUsage
 from services.codes.usecases.redeem_code import RedeemCode
 from services.codes.usecases.run_jobs import Chunk, RunJobs
@@ -117,6 +119,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             runner.task,
             secrets.task,
             overflow.task,
+            Periodic("add_up_stats", ADD_UP_SECONDS, AddUpStats(database)),
             Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customer_steps)),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
@@ -226,6 +229,7 @@ def build_use_cases(
         read_promotion_codes=ReadPromotionCodes(database),
         change_promotion_code=ChangePromotionCode(database, clock, hand_over),
         archive_promotion_code=ArchivePromotionCode(database, clock, hand_over),
+        read_stats=ReadStats(database, clock),
         read_audit_log=ReadAuditLog(database),
     )
 

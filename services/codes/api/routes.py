@@ -17,6 +17,7 @@ from services.codes.api.management import (
     qr,
     quota,
     redemption_path,
+    stats,
 )
 from services.codes.api.partner import codes as partner
 from services.codes.api.query import coupons as query_coupons
@@ -39,6 +40,7 @@ ROUTES: Final = (
     *promotion_codes.ROUTES,
     *promotional_codes.ROUTES,
     *query_coupons.ROUTES,
+    *stats.ROUTES,
     *audit_log.ROUTES,
     *operator_routes("codes"),
     *redemption_path.ROUTES,

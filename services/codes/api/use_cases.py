@@ -25,6 +25,7 @@ from services.codes.usecases.quota import MoveQuota, ReadLedger
 from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
 from services.codes.usecases.read_promotion_codes import ReadPromotionCodes
+from services.codes.usecases.read_stats import ReadStats
 from services.codes.usecases.redeem_code import RedeemCode
 from services.codes.usecases.start_import import StartImport
 
@@ -67,6 +68,7 @@ class UseCases:
     read_promotion_codes: ReadPromotionCodes
     change_promotion_code: ChangePromotionCode
     archive_promotion_code: ArchivePromotionCode
+    read_stats: ReadStats
     read_audit_log: ReadAuditLog
 
 

@@ -11,28 +11,22 @@ from pydantic import Field
 
 from services.redemption.api.exchange import use_cases
 from services.redemption.domain.stats import Figure, GroupBy, Stats, StatsFilter, TooMuch
-from services.redemption.usecases.read_stats import Span
 from shared.modes import shown_id
-from shared.steps import MOST_STEPS, Step, TooManySteps
+from shared.steps import Step, TooManySteps
+from shared.times import format_microseconds
 from shared.web import (
     Data,
-    InstantOrDate,
     Moment,
-    QueryInt,
-    QueryModel,
     Request,
     ResponseModel,
     Routes,
     Text,
-    Timezone,
     csv_response,
     data_response,
-    invalid_field,
     wants_csv,
-    window,
 )
+from shared.web.stats import TOO_MANY, SpanQuery, too_many_figures, too_many_steps
 
-MOST_GROUPS: Final = 100
 _AMOUNTS: Final = (
     "redemptions",
     "discount_minor",
@@ -43,33 +37,14 @@ _AMOUNTS: Final = (
 )
 
 
-class StatsQuery(QueryModel):
+class StatsQuery(SpanQuery):
     """Which figures, in which steps."""
 
-    since: InstantOrDate | None = Field(
-        None,
-        alias="from",
-        description="The first step holds this time; a bare date is its first moment in the zone. "
-        "30 days before `to`, if left out.",
-    )
-    until: InstantOrDate | None = Field(
-        None,
-        alias="to",
-        description="The last step holds what is before this time; a bare date is the end of that "
-        "day in the zone. Now, if left out.",
-    )
-    step: Step = Field(
-        "1d", description=f"How long a step is: an hour and a day are those of the zone. At most {MOST_STEPS:,}."
-    )
-    zone: Timezone | None = Field(None, description="An IANA time zone; the program's, if left out.")
     partner_id: uuid.UUID | None = None
     coupon_id: Text | None = Field(None, description="A coupon's id or uuid_code.")
     group_by: GroupBy | None = Field(
         None, description="A series for each of the `groups` largest, and one for the rest. By `reason` only refusals."
     )
-    groups: QueryInt = Field(12, ge=1, le=MOST_GROUPS, description="How many groups have a series of their own.")
-
-    _in_order = window("from", "to")
 
 
 class AmountsData(ResponseModel):
@@ -129,9 +104,7 @@ _routes = Routes("/v1/stats", tag="stats", security="either", family="management
     scope=("manage", "checkout", "codes:read"),
     query=StatsQuery,
     is_tabular=True,
-    refusals={
-        422: "A field cannot be accepted (`invalid_fields`), or there are too many steps or figures (`too_many_points`)"
-    },
+    refusals=TOO_MANY,
 )
 async def redemptions(request: Request) -> web.StreamResponse:
     """Count redemptions, voids and refusals over time.
@@ -155,18 +128,12 @@ async def redemptions(request: Request) -> web.StreamResponse:
     )
     reader = use_cases(request).read_stats
     try:
-        wanted, zone = await reader.filter(
-            wanted, Span(since=query.since, until=query.until, step=query.step, zone=query.zone), query.coupon_id
-        )
+        wanted, zone = await reader.filter(wanted, query.span, query.coupon_id)
         stats = await reader(wanted)
     except TooManySteps:
-        raise invalid_field("step", f"The span has more than {MOST_STEPS:,} such steps.", "too_many_points") from None
+        raise too_many_steps() from None
     except TooMuch:
-        raise invalid_field(
-            "step",
-            "The span has too many figures: use a longer step, fewer groups or a shorter span.",
-            "too_many_points",
-        ) from None
+        raise too_many_figures() from None
     if wants_csv(request.http):
         return csv_response("redemptions.csv", _table(wanted, stats))
     bounds = wanted.bounds
@@ -215,7 +182,7 @@ def _key(wanted: StatsFilter, figures: Sequence[Figure]) -> str | None:
 def _table(wanted: StatsFilter, stats: Stats) -> Iterator[Sequence[object]]:
     yield ("at", wanted.group_by or "group", "is_rest", "currency", *_AMOUNTS, "refusals")
     for figure in stats.figures:
-        at = wanted.bounds[figure.step - 1].strftime("%Y-%m-%dT%H:%M:%SZ")
+        at = format_microseconds(wanted.bounds[figure.step - 1])
         amounts = [getattr(figure, name) for name in _AMOUNTS]
         yield (at, _key(wanted, [figure]), figure.is_rest, figure.currency, *amounts, figure.refusals)
 

@@ -2,9 +2,7 @@
 
 import uuid
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
 
-from services.redemption.domain.listing import first_moment, moment_after
 from services.redemption.domain.stats import MOST_POINTS, Stats, StatsFilter, TooMuch
 from services.redemption.domain.terms import zone_named
 from services.redemption.store.history import read_timezone
@@ -13,19 +11,7 @@ from services.redemption.usecases.read_redemptions import coupon_named
 from shared.clock import Clock
 from shared.database.pool import Database
 from shared.database.stats import RecountStats
-from shared.steps import Step, bounds_of
-
-_USUAL_DAYS = timedelta(days=30)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """From when to when, in which steps, in which zone; what is None is as usual."""
-
-    since: date | None
-    until: date | None
-    step: Step
-    zone: str | None
+from shared.steps import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +29,7 @@ class ReadStats:
             if coupon is not None:
                 # What names no coupon has no figures.
                 coupon_id = await coupon_named(connection, wanted.program_id, coupon) or uuid.UUID(int=0)
-        until = _moment(span.until, zone, is_end=True) or self.clock()
-        since = _moment(span.since, zone, is_end=False) or until - _USUAL_DAYS
-        bounds = bounds_of(since, until, span.step, zone_named(zone))
+        bounds = span.bounds(zone_named(zone), self.clock())
         if wanted.group_by is not None and (len(bounds) - 1) * (wanted.groups + 1) > MOST_POINTS:
             raise TooMuch
         return replace(wanted, bounds=bounds, coupon_id=coupon_id), zone
@@ -63,9 +47,3 @@ class ReadStats:
 def recount_stats(database: Database) -> RecountStats:
     """Return what counts again what was touched."""
     return RecountStats(database, KINDS)
-
-
-def _moment(value: date | None, zone: str, *, is_end: bool) -> datetime | None:
-    if value is None or isinstance(value, datetime):
-        return value
-    return moment_after(value, zone) if is_end else first_moment(value, zone)

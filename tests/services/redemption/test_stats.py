@@ -5,9 +5,7 @@ import csv
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any, cast
@@ -19,11 +17,11 @@ import pytest
 from services.redemption.app import open_database
 from services.redemption.store import retention, stats
 from services.redemption.usecases.read_stats import recount_stats
-from shared.database.pool import Connection
 from shared.database.pool import Database as Pool
 from shared.faults import TransientFault
 from shared.modes import in_mode
 from tests.databases import Database
+from tests.dying import Dying
 from tests.services.redemption.conftest import Decider, Shop, open_shop
 from tests.services.redemption.merchant import NOW, Merchant
 from tests.services.redemption.stats_life import RAW, ZONES, Figures, Life, ask, expected, is_exact, shown
@@ -71,31 +69,6 @@ async def test_days_are_whole_where_clocks_change(shop: Shop, merchant: Merchant
         data = await ask(shop, zone=zone, step="1d", **{"from": "2026-03-28", "to": "2026-03-30"})
         assert len(data["series"][0]["points"]) == 3
         assert shown(data) == expected(rows, data, None)
-
-
-@dataclass
-class Dying:
-    """A database whose sessions end at any moment of a transaction, as with their process."""
-
-    pool: Pool
-    admin: Any
-    random: random.Random
-    deaths: int = 0
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        async with self.pool.transaction() as connection:
-            pid = await connection.fetchval("SELECT pg_backend_pid()")
-            dies = asyncio.create_task(self._die(pid, self.random.uniform(0, 0.02)))
-            try:
-                yield connection
-            finally:
-                dies.cancel()
-
-    async def _die(self, pid: int, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        self.deaths += 1
-        await self.admin.execute("SELECT pg_terminate_backend($1)", pid)
 
 
 async def test_a_count_that_is_killed_at_any_moment_leaves_nothing_out(

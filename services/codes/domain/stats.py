@@ -1,0 +1,54 @@
+"""What statistics of codes are asked for, and what they say."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+
+GroupBy = Literal["coupon_id", "partner_id"]
+
+# What an answer may be made of. More than this takes a longer step, or a shorter span.
+MOST_ROWS: Final = 200_000
+MOST_POINTS: Final = 10_000
+# So much of what is not added up yet is added while it is asked for.
+MOST_CHANGES: Final = 20_000
+
+
+class TooMuch(Exception):
+    """The span has too many figures to add up at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatsFilter:
+    """Whose figures are wanted, in which steps, and what they are grouped by: the `groups` largest, and the rest."""
+
+    program_id: uuid.UUID
+    bounds: Sequence[datetime]
+    partner_id: uuid.UUID | None = None
+    coupon_id: uuid.UUID | None = None
+    group_by: GroupBy | None = None
+    groups: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """What a step counts of a group; steps are counted from 1.
+
+    `key` is None where nothing is grouped, of what has no partner, and of the rest. `redeemed` are those of the minted
+    codes that are redeemed by now.
+    """
+
+    step: int
+    key: str | None
+    is_rest: bool
+    minted: int
+    redeemed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Figures, the largest group first, and as of when they are exact."""
+
+    figures: Sequence[Figure]
+    as_of: datetime
