@@ -45,7 +45,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "no codes in it": (GOOD.replace(b'["A"]', b"[]"), "invalid_data"),
     "eleven codes": (GOOD.replace(b'["A"]', b'["A","B","C","D","E","F","G","H","J","K","M"]'), "invalid_data"),
     "an empty code": (GOOD.replace(b'["A"]', b'[""]'), "invalid_data"),
-    "a code that is a number": (GOOD.replace(b'["A"]', b"[7]"), "invalid_data"),
+    "a code that is a fraction": (GOOD.replace(b'["A"]', b"[7.5]"), "invalid_data"),
     "a program id that is none": (GOOD.replace(str(PROGRAM).encode(), b"shop"), "invalid_data"),
     "a local time": (GOOD.replace(b"+00:00", b""), "invalid_envelope"),
     "a time in seconds": (GOOD.replace(b'"2026-03-18T12:00:00+00:00"', b"1773835200"), "invalid_envelope"),

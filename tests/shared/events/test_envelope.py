@@ -118,7 +118,7 @@ def test_each_bad_event_has_its_reason_and_names_the_member(event: Any, reason: 
         ("order_ref", ..., "The data.order_ref member is required."),
         ("order_ref", {"a": 1}, "The data.order_ref member must be a string."),
         ("codes", "A", "The data.codes member must be an array."),
-        ("codes", [7], "The data.codes.0 member must be a string."),
+        ("codes", [7.5], "The data.codes.0 member must be a string."),
         ("program_id", "acme", "The data.program_id member must be a UUID."),
         ("order", {"subtotal": -1}, "The data.order.subtotal member must be at least 0."),
         ("order", {"items": [{"amount": "x"}]}, "The data.order.items.0.amount member must be an integer."),
