@@ -1,4 +1,4 @@
-"""HTTP in. The service's own routes; health, metrics and the API document are added by `shared.web`."""
+"""HTTP in: the service's own routes; `shared.web` adds health, metrics and the API document."""
 
 from services.redemption.api.routes import ROUTES
 

@@ -1,4 +1,4 @@
-"""`/v1/customers`: what is known of a customer as one file, and its erasure, as jobs."""
+"""`/v1/customers`: a customer's data as one file, and its erasure, as jobs."""
 
 import hashlib
 import uuid
@@ -46,19 +46,19 @@ class CustomerNameBody(RequestModel):
 
 
 class PartData(ResponseModel):
-    """One service's part of a job: how many things of each kind it found or erased."""
+    """One service's part of a job: the number of objects of each kind that it found or erased."""
 
     status: Literal["waiting", "running", "done"]
     counts: dict[str, int]
 
 
 class CustomerJobData(ResponseModel):
-    """An export or an erasure. `digests` stand for the customer's ids and mailboxes, which the job does not show."""
+    """An export or an erasure. `digests` represent the customer's ids and mailboxes, which the job does not show."""
 
     id: uuid.UUID
     kind: JobKind
     state: Literal["running", "done", "withdrawn"] = Field(
-        description="`withdrawn` is an export whose customer was erased."
+        description="`withdrawn`: an export whose customer was erased."
     )
     digests: list[str]
     actor: str
@@ -68,7 +68,7 @@ class CustomerJobData(ResponseModel):
 
 
 async def export(request: Request) -> web.StreamResponse:
-    """Export what is known of a customer."""
+    """Export a customer's data."""
     return await _start(request, "export")
 
 
@@ -104,7 +104,7 @@ async def get(request: Request) -> web.StreamResponse:
 
 
 async def file(request: Request) -> web.StreamResponse:
-    """Download what an export has found."""
+    """Download the file of an export."""
     job_id = _job_id(request)
     pieces = await use_cases(request).read_customer_jobs.file(request.program_id, job_id)
     name = f'attachment; filename="customer-{job_id}.ndjson"'
@@ -158,8 +158,8 @@ ROUTES: Final = (
         method="POST",
         path="/v1/customers/export",
         handler=export,
-        summary="Export what is known of a customer",
-        description="Starts a job that gathers what all services keep about the customer. When its state is `done`, "
+        summary="Export a customer's data",
+        description="Starts a job that collects the customer's data from all services. When its state is `done`, "
         "download the file. The customer's id and mailbox belong together: what was bought with either is included.",
         body=CustomerNameBody,
         idempotent=True,
@@ -172,8 +172,8 @@ ROUTES: Final = (
         handler=erase,
         summary="Erase a customer",
         description="Starts a job that replaces the customer's id and mailbox by digests everywhere: in redemptions, "
-        "reservations, codes made for the customer, the history of events, webhooks and dead letters. Limits per "
-        "customer go on counting by digest. What the customer buys from now on is new data. It cannot be undone.",
+        "reservations, the customer's codes, the history of events, webhooks and dead letters. Limits per "
+        "customer continue to count by digest. Later purchases of the customer are new data. It cannot be undone.",
         body=CustomerNameBody,
         idempotent=True,
         responses=_STARTED,
@@ -201,8 +201,8 @@ ROUTES: Final = (
         grade="change",
         handler=file,
         summary="Download the file of a customer's export",
-        description="NDJSON: one line per thing, with `service`, `kind` and `data`. The last line has the count of the "
-        "lines before it and their SHA-256; a file without it is incomplete. The file is kept for 7 days.",
+        description="NDJSON: one line per object, with `service`, `kind` and `data`. The last line has the count of "
+        "the lines before it and their SHA-256; a file without it is incomplete. The file is kept for 7 days.",
         responses={
             200: "The file",
             404: "No such job, or an erasure",

@@ -15,12 +15,12 @@ from services.redemption.domain.judgement import Refused
 from services.redemption.domain.reasons import TAKEN_BACK, Reason
 from shared.web import HTTPProblem, invalid_field, not_found
 
-# What a 409 for codes can say, as documents list it.
+# The reasons of a 409 for codes, for the API document.
 LISTED: Final = ", ".join(f"`{reason}`" for reason in get_args(Reason))
 
 
 def translate(error: Exception) -> HTTPProblem | None:
-    """Return the refusal for an error of this service; None for what is not one."""
+    """Return the refusal for an error of this service; None for any other."""
     if isinstance(error, TooManyGuesses):
         return HTTPProblem(429, "too_many_guesses", str(error), headers={"Retry-After": str(error.wait_seconds)})
     if isinstance(error, RefundReused):
@@ -37,11 +37,11 @@ def translate(error: Exception) -> HTTPProblem | None:
 
 
 def refused(refusal: Refused, codes: list[str]) -> HTTPProblem:
-    """Return the 409 for an order whose codes are refused; its code is the reason, and the code at fault is named."""
+    """Return the 409 for an order whose codes are refused; its error code is the reason, its field the faulty code."""
     field = f"codes.{codes.index(refusal.code)}" if refusal.code in codes else "codes"
     return HTTPProblem(409, refusal.reason, refusal.detail, {field: [refusal.detail]})
 
 
 def order_cancelled() -> HTTPProblem:
-    """Return the 409 for a purchase that was taken back before it was heard of: that of none of its codes stands."""
+    """Return the 409 for a purchase that was taken back before it was received: none of its codes stands."""
     return HTTPProblem(409, TAKEN_BACK.reason, TAKEN_BACK.detail, {"codes.0": [TAKEN_BACK.detail]})

@@ -1,4 +1,4 @@
-"""What every handler of this service needs of a request: the use cases, and one answer per key."""
+"""What every handler of this service needs from a request: the use cases, and one answer per key."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -20,7 +20,7 @@ def use_cases(request: Request) -> UseCases:
 def once(
     request: Request, render: Callable[[T], web.Response | Answer], *, acted: Callable[[T], bool] | None = None
 ) -> Once[T]:
-    """Return how this request is answered, and under which key, if any, the answer is kept."""
+    """Return how this request is answered, and under which key, if any, the answer is stored."""
     return answered_once(request, request.program_id, render, acted=acted)
 
 

@@ -1,4 +1,4 @@
-"""`/v1/orders/{order_ref}`: what has become of an order, and what has not, though somebody tried."""
+"""`/v1/orders/{order_ref}`: the state of an order, including refused tries."""
 
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from shared.web import Data, Moment, Request, ResponseModel, Route, data_respons
 
 
 class RefundData(ResponseModel):
-    """A part of what was paid that went back."""
+    """A partial refund."""
 
     amount: int
     reason: str | None
@@ -25,21 +25,21 @@ class RefundData(ResponseModel):
 
 
 class OrderMoney(ResponseModel):
-    """An order's money in minor units, as far as the checkout told it; null where it did not tell enough."""
+    """An order's amounts in minor units; null if the checkout gave too little information."""
 
     currency: str | None
-    subtotal_minor: int | None = Field(description="Before discounts, as the latest purchase told it.")
-    discount_minor: int | None = Field(description="What the codes that stand take off.")
+    subtotal_minor: int | None = Field(description="Before discounts, from the latest purchase.")
+    discount_minor: int | None = Field(description="The discount of the codes that stand.")
     total_minor: int | None = Field(
         description="What was to be paid after that; for an order that was cancelled or refunded, what was to be paid "
         "before."
     )
     refunded_minor: int
-    commission_minor: int | None = Field(description="What partners earn by the codes that stand.")
+    commission_minor: int | None = Field(description="The partners' commission for the codes that stand.")
 
 
 class OrderData(ResponseModel):
-    """An order: its codes and money, its redemptions, what was taken back of it, and what was refused to it.
+    """An order: its codes and amounts, its redemptions, its cancellations and refunds, and its refused tries.
 
     `notice` says so where a cancellation or refund is known that took nothing back: what stands is later, or was paid
     back in part, or nothing of the order is known yet.
@@ -49,14 +49,14 @@ class OrderData(ResponseModel):
     codes: list[str] = Field(description="The codes that stand.")
     totals: OrderMoney
     lines: list[LineDiscountData] | None = Field(
-        description="What the codes that stand take off each line together, by the items of the latest purchase that "
-        "had any; what it does not list any more follows behind them. Null if no purchase had items."
+        description="The total discount per line of the codes that stand, by the items of the latest purchase that had "
+        "any, followed by lines that it no longer lists. Null if no purchase had items."
     )
     attributes: dict[str, Any] | None = Field(
-        description="Those of the latest purchase that brought any, as far as they are passed on."
+        description="The attributes that are passed on, from the latest purchase that had any."
     )
     left_out: list[str] = Field(
-        description="What the latest purchase that had such details said and could not be kept: `customer.email`, "
+        description="Details that could not be stored, from the latest purchase with any, such as `customer.email` or "
         "`attributes.card_id`."
     )
     cancelled_at: Moment | None
@@ -64,9 +64,9 @@ class OrderData(ResponseModel):
     refunds: list[RefundData]
     redemptions: list[RedemptionData]
     reservation: ReservationData | None
-    rejections: list[RejectionData] = Field(description="Refused tries, the latest first, 100 at most.")
+    rejections: list[RejectionData] = Field(description="Refused tries, latest first, at most 100.")
     rejections_cursor: str | None = Field(
-        description="Where `GET /v1/rejections?order_ref=…` goes on if there are more; null if these are all."
+        description="The cursor for `GET /v1/rejections?order_ref=…` if there are more; null if these are all."
     )
     notice: str | None
     is_test: bool
@@ -133,12 +133,12 @@ ROUTES: Final = (
         path="/v1/orders/{order_ref}",
         handler=get,
         summary="Show an order",
-        description="What it redeemed, what that took off in all and by line, what was taken back, and what was "
-        "refused to it. Times are those of the events, by the clocks of their senders.",
+        description="Its redemptions, their discounts in total and per line, its cancellations and refunds, and its "
+        "refused tries. Times are those of the events, by the clocks of their senders.",
         tag="checkout",
         security="bearer",
         scope=("checkout", "manage"),
         family="management",
-        responses={200: Data[OrderData], 404: "Nothing is known of the order"},
+        responses={200: Data[OrderData], 404: "The order is unknown"},
     ),
 )

@@ -1,4 +1,4 @@
-"""`/v1/redemptions`: codes redeemed by orders, and looked up."""
+"""`/v1/redemptions`: redeem codes, and look redemptions up."""
 
 import uuid
 from collections.abc import Callable
@@ -67,42 +67,42 @@ class RedemptionBody(RequestModel):
     customer: CustomerBody | None = None
     order: OrderBody | None = None
     reservation_id: RequiredText | None = Field(
-        None, description="The reservation to use; needed only if it was made under another `order_ref`."
+        None, description="The reservation to use; required only if it was made with another `order_ref`."
     )
     occurred_at: Instant | None = Field(
-        None, description="When the order was paid, within the last 24 hours; now, if left out."
+        None, description="When the order was paid, within the last 24 hours; by default now."
     )
     attributes: Attributes | None = Field(
         None,
-        description="Passed on in `code.redeemed`, as far as they can be kept: up to 50 texts of at most 500 "
-        "characters, numbers, true, false and null. `attributes_left_out` there names the others.",
+        description="Passed on in `code.redeemed`: up to 50 texts of at most 500 characters, numbers, true, false and "
+        "null. `attributes_left_out` there names those that cannot be stored.",
     )
 
 
 class CountedRedemption(RedemptionData):
-    """A redemption, and how often its code and its coupon are used by now."""
+    """A redemption, and the present uses of its code and its coupon."""
 
     times_redeemed: int
-    coupon_times_redeemed: int | None = Field(description="Null where the coupon never had a limit.")
+    coupon_times_redeemed: int | None = Field(description="Null if the coupon never had a limit.")
 
 
 class RedemptionQuery(PageQuery):
     """Filters of the list of redemptions."""
 
-    code: Text | None = Field(None, description="A code in whatever spelling, or those that bore the string before it.")
+    code: Text | None = Field(None, description="A code in any spelling, or the codes that had the string before it.")
     coupon_id: Text | None = Field(None, description="A coupon's id or uuid_code.")
     partner_id: uuid.UUID | None = None
     customer_id: Text | None = Field(None, description="Purchases of the customer with this id.")
     customer_email: QueryAddress | None = Field(
-        None, description="Purchases of which only the customer's e-mail address is known, in whatever spelling."
+        None, description="Purchases for which only the customer's e-mail address is known, in any spelling."
     )
     order_ref: OrderFilter | None = None
     status: Literal["redeemed", "voided"] | None = None
     occurred_from: InstantOrDate | None = Field(
-        None, description="Made at this time or later; a bare date is its first moment where the program is."
+        None, description="Made at this time or later; a bare date is its first moment in the program's time zone."
     )
     occurred_before: InstantOrDate | None = Field(
-        None, description="Made before this time; a bare date is its first moment where the program is."
+        None, description="Made before this time; a bare date is its first moment in the program's time zone."
     )
     _in_order = window("occurred_from", "occurred_before")
 
@@ -165,10 +165,10 @@ async def get(request: Request) -> web.StreamResponse:
 
 
 async def list_redemptions(request: Request) -> web.StreamResponse:
-    """List redemptions, the latest first."""
+    """List redemptions, latest first."""
     query = request.query(RedemptionQuery)
     if query.customer_id is not None and query.customer_email is not None:
-        raise invalid_field("customer_email", "The customer_email parameter must be left out beside customer_id.")
+        raise invalid_field("customer_email", "The customer_email parameter must be absent if customer_id is given.")
     customer = Buyer(query.customer_id, query.customer_email).key
     if query.customer_email is not None and customer is None:
         raise invalid_field("customer_email", "The customer_email parameter must be an e-mail address.")
@@ -205,10 +205,10 @@ ROUTES: Final = (
         responses={
             201: Data[RedeemedData],
             200: Data[RedeemedData],
-            409: f"The codes cannot be used: `code` is the reason, and `errors` names the first at fault ({LISTED})",
+            409: f"The codes cannot be used: `code` is the reason, and `errors` names the first faulty one ({LISTED})",
         },
         description="The same rules as for `checkout.completed`: all codes or none, each once per order. A repeat "
-        "about the same order gives the same answer with 200. A refused order may ask again.\n\n" + UNKNOWN_REFUSED,
+        "for the same order returns the same result with 200. A refused order may try again.\n\n" + UNKNOWN_REFUSED,
         examples={
             "request": {
                 "codes": ["PREFIX-1A0A48C0"],
@@ -222,8 +222,8 @@ ROUTES: Final = (
         path="/v1/redemptions",
         handler=list_redemptions,
         summary="List redemptions",
-        description="The latest first. Where a filter leaves out much, a page can be short, or empty, without being "
-        "the last: go on while there is a `meta.next_cursor`.",
+        description="Latest first. With a filter, a page can be short or empty without being the last: continue while "
+        "there is a `meta.next_cursor`.",
         scope=("checkout", "manage"),
         query=RedemptionQuery,
         responses={200: Page[RedemptionData]},

@@ -1,4 +1,4 @@
-"""`/v1/rejections`: what was refused, to which order, why, and how often it was tried."""
+"""`/v1/rejections`: refused codes, with the order, the reason, and the number of tries."""
 
 import uuid
 from datetime import datetime
@@ -29,36 +29,36 @@ from shared.web import (
 
 
 class RejectionQuery(PageQuery):
-    """Which refused tries to list; what is given must all fit."""
+    """The refused tries to list; every given filter must match."""
 
     order_ref: OrderFilter | None = None
     code: Text | None = Field(None, description="The code that was refused, in any spelling.")
     reason: Reason | None = None
     partner_id: uuid.UUID | None = None
     door: Door | None = Field(
-        None, description="Where it was refused: in an event, or at `POST /v1/redemptions` or so."
+        None, description="Where it was refused: in an event, or by a route such as `POST /v1/redemptions`."
     )
     occurred_from: InstantOrDate | None = Field(
         None,
         alias="from",
-        description="First tried at this time or later; a bare date is its first moment where the program is.",
+        description="First tried at this time or later; a bare date is its first moment in the program's time zone.",
     )
     occurred_before: InstantOrDate | None = Field(
         None,
         alias="to",
-        description="First tried before this time; a bare date is the end of that day where the program is.",
+        description="First tried before this time; a bare date is the end of that day in the program's time zone.",
     )
 
     _in_order = window("from", "to")
 
 
 class RejectionData(ResponseModel):
-    """A refused try. Over HTTP the tries of one order, code and reason are one, counted in `times`."""
+    """A refused try. Over HTTP, tries with the same order, code and reason are one, counted in `times`."""
 
     id: uuid.UUID
     order_ref: str
     door: Door
-    code: str = Field(description="As it was typed; of an order with several codes the first at fault.")
+    code: str = Field(description="As typed; for an order with several codes, the first faulty one.")
     code_id: uuid.UUID | None = Field(description="Null if there was no such code.")
     partner_id: TenantId | None
     reason: Reason
@@ -93,7 +93,7 @@ async def list_all(request: Request) -> web.StreamResponse:
 
 
 def rejection_data(rejection: Rejection, *, test: bool) -> RejectionData:
-    """Return a refused try as it is shown."""
+    """Return a refused try in the form of this API."""
     is_event = rejection.door == "event"
     return RejectionData(
         id=rejection.id,
@@ -119,9 +119,9 @@ ROUTES: Final = (
         path="/v1/rejections",
         handler=list_all,
         summary="List refused tries",
-        description="Redemptions and reservations that were refused, and codes that an event reported in vain, the "
-        "latest first; kept for 400 days unless configured otherwise. Validations are not kept. Where a filter leaves "
-        "out much, a page can be short, or empty, without being the last: go on while there is a `meta.next_cursor`.",
+        description="Refused redemptions and reservations, and codes that an event reported in vain, latest first; "
+        "stored for 400 days unless configured otherwise. Validations are not stored. With a filter, a page can be "
+        "short or empty without being the last: continue while there is a `meta.next_cursor`.",
         tag="checkout",
         security="bearer",
         scope=("checkout", "manage"),

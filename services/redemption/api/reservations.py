@@ -1,4 +1,4 @@
-"""`/v1/reservations`: codes kept for an order while it is being paid."""
+"""`/v1/reservations`: codes held for an order while it is being paid."""
 
 import uuid
 from datetime import timedelta
@@ -49,19 +49,19 @@ LONGEST_SECONDS: Final = int(LONGEST_HOLD.total_seconds())
 
 
 class ReservationBody(RequestModel):
-    """Codes to be kept for an order."""
+    """The codes to hold for an order."""
 
     codes: Codes
     order_ref: Reference
     ttl_seconds: Annotated[Int, Field(ge=1, le=LONGEST_SECONDS)] = Field(
-        900, description="For how long. Slow ways to pay need days; past it the use is free for others."
+        900, description="The duration; slow payment methods need days. Afterwards the use is available to others."
     )
     customer: CustomerBody | None = None
     order: OrderBody | None = None
 
 
 class HeldCodeData(ResponseModel):
-    """One code that is kept, and what it would take off."""
+    """One held code, and its discount."""
 
     code: str
     code_id: uuid.UUID
@@ -72,7 +72,7 @@ class HeldCodeData(ResponseModel):
 
 
 class ReservationData(ResponseModel):
-    """A reservation; one that has expired keeps nothing, but its order may still be faster than others."""
+    """A reservation; an expired one holds nothing, but its order may still redeem before others."""
 
     id: uuid.UUID
     order_ref: str
@@ -84,7 +84,7 @@ class ReservationData(ResponseModel):
 
 
 async def reserve(request: Request) -> web.StreamResponse:
-    """Keep codes for an order; the same order extends what it has, and may change its codes."""
+    """Hold codes for an order; the same order extends its reservation, and may change the codes."""
     body = request.body(ReservationBody)
     cases = use_cases(request)
     now = cases.clock()
@@ -122,13 +122,13 @@ async def get(request: Request) -> web.StreamResponse:
 
 
 async def release(request: Request) -> web.StreamResponse:
-    """End a reservation; what it kept is free."""
+    """End a reservation and release its codes."""
     await use_cases(request).release_reservation(request.program_id, request.path_id("reservation_id"))
     return web.Response(status=204)
 
 
 def reservation_data(reservation: Reservation, *, test: bool) -> ReservationData:
-    """Return a reservation as it is shown."""
+    """Return a reservation in the form of this API."""
     return trusted(
         ReservationData,
         id=reservation.id,
@@ -159,7 +159,7 @@ ROUTES: Final = (
         method="POST",
         path="/v1/reservations",
         handler=reserve,
-        summary="Keep codes for an order that is being paid",
+        summary="Hold codes for an order that is being paid",
         body=ReservationBody,
         idempotent=True,
         responses={
@@ -167,7 +167,8 @@ ROUTES: Final = (
             200: Data[ReservationData],
             409: f"The codes cannot be used: `code` is the reason ({LISTED})",
         },
-        description="All codes or none. The same `order_ref` again extends its reservation (200). The order's own "
+        description="All codes or none. A repeat with the same `order_ref` extends its reservation (200). The order's "
+        "own "
         "redemption ends it.\n\n" + UNKNOWN_REFUSED,
         examples={"request": {"codes": ["PREFIX-1A0A48C0"], "order_ref": "4711", "ttl_seconds": 900}},
     ),

@@ -1,4 +1,4 @@
-"""What checkouts send over HTTP and what they are shown: the shapes that several routes share."""
+"""What checkouts send and receive over HTTP: the shapes that several routes share."""
 
 import uuid
 from datetime import datetime
@@ -21,14 +21,14 @@ from shared.web import Moment, RequestModel, ResponseModel, TenantId, Text
 _TIMES_OF_TERMS: Final = ("starts_at", "expires_at", "coupon_starts_at", "coupon_expires_at")
 RequiredText = Annotated[Text, Field(min_length=1)]
 _TEXT_OR_NUMBER: Final = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255}, {"type": "integer"}]}
-# Shops number their orders, customers and codes, so a number is taken for the text that it is written by.
+# Shops number their orders, customers and codes, so a number is accepted as its text.
 Reference = Annotated[
     RequiredText, BeforeValidator(number_as_text), AfterValidator(not_blank), WithJsonSchema(_TEXT_OR_NUMBER)
 ]
 OrderFilter = Annotated[Text, AfterValidator(not_blank)]
 GivenCode = Annotated[RequiredText, BeforeValidator(number_as_text), WithJsonSchema(_TEXT_OR_NUMBER)]
 Codes = Annotated[list[GivenCode], Field(min_length=1, max_length=10)]
-# Whoever asks hears of a typing mistake; an event reports a purchase that was paid, which no detail may end.
+# A request gets an error for a typing mistake; an event reports a paid purchase, which no detail may stop.
 UNKNOWN_REFUSED: Final = (
     "Unknown members are refused (422), also in `order` and `customer`; the event `checkout.completed` ignores them."
 )
@@ -38,7 +38,7 @@ def _object(value: Any) -> Any:
     return {} if value == [] else value
 
 
-# The empty list is what some senders write for an empty object.
+# Some senders write an empty object as an empty list.
 Attributes = Annotated[
     dict[str, Any],
     BeforeValidator(_object),
@@ -76,7 +76,7 @@ Flag = Annotated[
 
 
 class CustomerBody(RequestModel):
-    """Who buys. Uses per customer are counted by the id and by the mailbox; an empty one is as good as none."""
+    """Who buys. Uses per customer are counted by the id and by the mailbox; an empty one counts as absent."""
 
     id: CustomerId = None
     email: EmailAddress | None = None
@@ -84,16 +84,16 @@ class CustomerBody(RequestModel):
 
 
 class ItemBody(RequestModel):
-    """One line of the order; members beside these two are passed on."""
+    """One line of the order; other members than these two are passed on."""
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, hide_input_in_errors=True)
 
     product_id: Annotated[ProductId | None, BeforeValidator(_none_if_blank), WithJsonSchema(_REFERENCE_OR_EMPTY)] = None
-    amount: MinorUnits | None = Field(None, description="What the line costs in all, in minor units.")
+    amount: MinorUnits | None = Field(None, description="The total price of the line, in minor units.")
 
 
 class OrderBody(RequestModel):
-    """What is bought; amounts are integers in minor units of the currency (ISO 4217)."""
+    """The purchase; amounts are integers in minor units of the currency (ISO 4217)."""
 
     currency: Currency | None = None
     subtotal: MinorUnits | None = None
@@ -101,7 +101,7 @@ class OrderBody(RequestModel):
 
 
 class LineDiscountData(ResponseModel):
-    """What a code takes off one line of the order, by its place in `items`, from 0."""
+    """The discount of a code on one line of the order, by its position in `items`, from 0."""
 
     line: int
     product_id: str | None
@@ -109,18 +109,18 @@ class LineDiscountData(ResponseModel):
 
 
 class DiscountData(ResponseModel):
-    """What a code takes off; `applied_minor` is null when the order does not tell enough."""
+    """The discount of a code; `applied_minor` is null if the order has too little information."""
 
     type: Literal["percent", "static"]
     percent_hundredths: int | None
     amount_minor: int | None
     currency: str | None
     applied_minor: int | None
-    lines: list[LineDiscountData] | None = Field(description="What it takes off which line; null without items.")
+    lines: list[LineDiscountData] | None = Field(description="The discount per line; null without items.")
 
 
 class CommissionData(ResponseModel):
-    """What the partner earns: a share of what is paid after discounts; refunds and later codes reduce it."""
+    """The partner's commission: a share of the payment after discounts; refunds and later codes reduce it."""
 
     percent_hundredths: int
     amount_minor: int | None
@@ -155,16 +155,16 @@ class RedeemedData(ResponseModel):
 
     order_ref: str
     redemptions: list[RedemptionData]
-    notice: str | None = Field(None, description="Said where an order was to be taken back and nothing was.")
+    notice: str | None = Field(None, description="Present if nothing could be taken back.")
 
 
 def customer_of(body: CustomerBody | None) -> Customer | None:
-    """Return the customer as events have him."""
+    """Return the customer in the form of events."""
     return None if body is None else Customer(id=body.id, email=body.email, is_first_order=body.is_first_order)
 
 
 def order_of(body: OrderBody | None) -> Order | None:
-    """Return the order as events have it."""
+    """Return the order in the form of events."""
     if body is None:
         return None
     items: list[Item] | None = None
@@ -174,7 +174,7 @@ def order_of(body: OrderBody | None) -> Order | None:
 
 
 def redemption_data(redemption: Redemption) -> RedemptionData:
-    """Return a redemption as it is shown."""
+    """Return a redemption in the form of this API."""
     rate = redemption.commission_hundredths
     return trusted(
         RedemptionData,
@@ -219,12 +219,12 @@ def _terms_of(text: str) -> Terms:
     for name in _TIMES_OF_TERMS:
         if members[name] is not None:
             members[name] = datetime.fromisoformat(members[name])
-    # As they were written by this service; checking them would cost as much as the rest of a redemption.
+    # Written by this service; checking them would cost as much as the rest of a redemption.
     return trusted(Terms, **members)
 
 
 def line_discounts(taken: Taken) -> list[LineDiscountData] | None:
-    """Return what a code takes off each line, as it is shown."""
+    """Return the discount per line in the form of this API."""
     if taken.lines is None:
         return None
     return [
@@ -234,7 +234,7 @@ def line_discounts(taken: Taken) -> list[LineDiscountData] | None:
 
 
 def discount_data(terms: CodeTerms, currency: str | None, taken: Taken) -> DiscountData:
-    """Return what a code would take off an order in that currency."""
+    """Return the discount of a code on an order in that currency."""
     static = terms.static_amount(currency)
     return trusted(
         DiscountData,

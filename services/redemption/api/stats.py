@@ -38,7 +38,7 @@ _AMOUNTS: Final = (
 
 
 class StatsQuery(SpanQuery):
-    """Which figures, in which steps."""
+    """The figures to return, and their steps."""
 
     partner_id: uuid.UUID | None = None
     coupon_id: Text | None = Field(None, description="A coupon's id or uuid_code.")
@@ -48,7 +48,7 @@ class StatsQuery(SpanQuery):
 
 
 class AmountsData(ResponseModel):
-    """What was redeemed and taken back in one currency; null is what had no amount in any."""
+    """Amounts redeemed and voided in one currency; null for those without a currency."""
 
     currency: str | None
     redemptions: int
@@ -63,17 +63,17 @@ class PointData(ResponseModel):
     """One step. A redemption counts when it was made, a void when it happened, a refusal when it was first tried."""
 
     at: Moment
-    redemptions: int = Field(description="All that were made, also those that were voided later.")
+    redemptions: int = Field(description="All redemptions, including those voided later.")
     voids: int
     refusals: int
     amounts: list[AmountsData]
 
 
 class SeriesData(ResponseModel):
-    """The steps of one group, without a gap."""
+    """The steps of one group, without gaps."""
 
     key: str | None = Field(
-        description="The id or the reason; null for what has none, for the rest, and without `group_by`."
+        description="The id or the reason; null for items without one, for the rest, and without `group_by`."
     )
     is_rest: bool
     points: list[PointData]
@@ -88,8 +88,8 @@ class StatsData(ResponseModel):
     zone: str
     group_by: GroupBy | None
     as_of: Moment | None = Field(
-        description="All that was written until then is counted: the time of this answer, or shortly before where very "
-        "much happens. Null while what there was before an upgrade is still being counted."
+        description="Everything written until then is counted: the time of this response, or shortly before it under "
+        "heavy load. Null while data from before an upgrade is still being counted."
     )
     is_test: bool
     series: list[SeriesData]
@@ -117,7 +117,7 @@ async def redemptions(request: Request) -> web.StreamResponse:
     own = request.credential.partner_id
     named = None if query.partner_id is None else request.tenant(query.partner_id)
     if own is not None and named not in (None, own):
-        # Another partner's figures are those of a partner that does not exist.
+        # For another partner, the figures are those of a partner that does not exist.
         named = uuid.UUID(int=0)
     wanted = StatsFilter(
         program_id=request.program_id,
@@ -175,7 +175,7 @@ def _point(at: datetime, figures: Sequence[Figure]) -> PointData:
 
 def _key(wanted: StatsFilter, figures: Sequence[Figure]) -> str | None:
     key = figures[0].key if figures else None
-    # What groups are called is what callers know, and tenants they do not.
+    # Groups are named by the ids that callers know, not by tenants.
     return shown_id(uuid.UUID(key)) if key is not None and wanted.group_by == "partner_id" else key
 
 

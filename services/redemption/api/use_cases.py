@@ -22,7 +22,7 @@ from shared.clock import Clock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseCases:
-    """Everything that this service does for those who ask over HTTP; `clock` and `new_id` stamp what they ask."""
+    """Everything that this service does over HTTP; `clock` and `new_id` stamp the requests."""
 
     clock: Clock
     new_id: Callable[[], UUID]

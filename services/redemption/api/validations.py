@@ -1,4 +1,4 @@
-"""`/v1/validations`: what codes would take off an order; nothing changes."""
+"""`/v1/validations`: the discounts that codes would give; nothing changes."""
 
 import uuid
 from collections.abc import Sequence
@@ -30,22 +30,22 @@ from shared.web import Data, Request, RequestModel, ResponseModel, Route, Tenant
 
 
 class ValidationBody(RequestModel):
-    """An order that is about to be paid; with its reference its own reservation does not stand in its way."""
+    """An order that is about to be paid; with its reference, its own reservation is not in its way."""
 
     codes: Codes
-    order_ref: Reference | None = Field(None, description="Left out of account with a publishable key.")
+    order_ref: Reference | None = Field(None, description="Ignored with a publishable key.")
     customer: CustomerBody | None = None
     order: OrderBody | None = None
 
 
 class CodeVerdict(ResponseModel):
-    """One code, judged beside those before it that are valid. `reason` and `detail` say why it is not."""
+    """One code, judged together with the valid codes before it. `reason` and `detail` explain a refusal."""
 
     code: str
     valid: bool
     reason: Reason | None
     detail: str | None
-    blocked_by: str | None = Field(description="The code of the same order that is in its way.")
+    blocked_by: str | None = Field(description="The code of the same order that prevents it.")
     code_id: uuid.UUID | None
     coupon_id: uuid.UUID | None
     partner_id: TenantId | None
@@ -53,7 +53,7 @@ class CodeVerdict(ResponseModel):
 
 
 class OrderTotals(ResponseModel):
-    """What the valid codes come to; null where the order does not tell enough."""
+    """The totals of the valid codes; null if the order has too little information."""
 
     currency: str | None
     subtotal: int | None
@@ -68,8 +68,8 @@ class ValidationData(ResponseModel):
     codes: list[CodeVerdict]
     order: OrderTotals = Field(description="Amounts are integers in minor units.")
     are_histories_counted: bool = Field(
-        description="False with a publishable key: what the order and the customer did before is left out, so a limit "
-        "per customer may still refuse the code."
+        description="False with a publishable key: earlier purchases of the order and the customer are ignored, so a "
+        "limit per customer may still refuse the code."
     )
 
 
@@ -82,7 +82,7 @@ _REFUSED: Final = ValidationData(
 
 
 async def validate(request: Request) -> web.StreamResponse:
-    """Judge codes; for a publishable key without saying why one is refused, and without anybody's history."""
+    """Judge codes; for a publishable key without the reason of a refusal, and without anyone's history."""
     body = request.body(ValidationBody)
     purchase = purchase_of(
         request.program_id,
@@ -134,7 +134,7 @@ def _data(body: ValidationBody, appraisals: Sequence[Appraisal], *, is_public: b
 
 def _verdict(appraisal: Appraisal, currency: str | None, *, is_public: bool) -> CodeVerdict:
     terms, fault, taken = appraisal.terms, appraisal.fault, appraisal.taken
-    # Ids are the merchant's own affair.
+    # Ids are internal to the merchant.
     ids = None if is_public else terms
     return trusted(
         CodeVerdict,
@@ -156,20 +156,20 @@ ROUTES: Final = (
         path="/v1/validations",
         grade="look",
         handler=validate,
-        summary="Say what codes would take off an order",
+        summary="Return the discounts that codes would give on an order",
         tag="checkout",
         security="bearer",
         scope=("checkout", "validate"),
         family="management",
         body=ValidationBody,
         is_open_to_browsers=True,
-        responses={200: Data[ValidationData], 429: "With a publishable key: too many codes were refused of late"},
-        description="A refused code is no error: its verdict says why. Only redemptions and reservations are promises."
-        "\n\nA publishable key, which may stand in a page, is told whether all codes are good, and what they take off "
-        "if so: every refusal reads the same, without verdicts. After 20 refusals within 10 minutes an address has to "
-        "wait until these are over. What orders and customers did before is left out of account: the order's reference "
-        "changes nothing, nor does a limit per customer refuse anybody. Codes that lack only a customer have their "
-        "verdict, `customer_required`, and are not counted as refusals.\n\n" + UNKNOWN_REFUSED,
+        responses={200: Data[ValidationData], 429: "With a publishable key: too many codes were refused recently"},
+        description="A refused code is not an error: its verdict has the reason. Only redemptions and reservations "
+        "are promises.\n\nFor a publishable key, which may be in a web page, the response is whether all codes are "
+        "good, and their discounts if so; every refusal is the same, without verdicts. After 20 refusals within 10 "
+        "minutes an address has to wait until these are over. Earlier purchases of orders and customers are ignored: "
+        "the order's reference changes nothing, and limits per customer refuse nobody. Codes that lack only a "
+        "customer get the verdict `customer_required`, and do not count as refusals.\n\n" + UNKNOWN_REFUSED,
         examples={"request": {"codes": ["PREFIX-1A0A48C0"], "order": {"currency": "EUR", "subtotal": 4900}}},
     ),
 )

@@ -1,4 +1,4 @@
-"""`POST /v1/redemptions/{redemption_id}/void` and `/v1/orders/{order_ref}/void`: what is taken back."""
+"""`POST /v1/redemptions/{redemption_id}/void` and `/v1/orders/{order_ref}/void`: take redemptions and orders back."""
 
 import uuid
 from functools import partial
@@ -34,24 +34,24 @@ from shared.web import (
 
 
 class VoidBody(RequestModel):
-    """Why a redemption is taken back; `release` false keeps its use from becoming free again."""
+    """The reason for the void; `release` false keeps the use taken."""
 
     reason: RequiredText | None = None
     release: bool | None = None
 
 
 class OrderVoidBody(VoidBody):
-    """Why an order is taken back."""
+    """The reason for taking the order back."""
 
     amount: MinorUnits | None = Field(
         None,
-        description="What was paid back, in minor units, if it was a part. A part is recorded and voids nothing, until "
-        "the parts together are all that was paid, or `release` is true.",
+        description="The amount of a partial refund, in minor units. It is recorded and voids nothing, until the "
+        "refunds add up to the payment, or `release` is true.",
     )
     refund_ref: Reference | None = Field(
         None,
-        description="Your name for this refund, of which the order has no two: a repeat counts once. An `amount` needs "
-        "it, or an Idempotency-Key.",
+        description="Your name for this refund, unique within the order: a repeat counts once. Required with `amount`, "
+        "unless there is an Idempotency-Key.",
     )
 
 
@@ -79,7 +79,7 @@ async def void(request: Request) -> web.StreamResponse:
 
 
 async def void_order(request: Request) -> web.StreamResponse:
-    """Take an order back, also one that is not known yet."""
+    """Take an order back, even one that is not known yet."""
     body = request.body(OrderVoidBody)
     cases = use_cases(request)
     reference = order_ref(request)
@@ -107,15 +107,15 @@ async def void_order(request: Request) -> web.StreamResponse:
 
 
 def _refund_id(request: Request, body: OrderVoidBody, order_ref: str) -> uuid.UUID | None:
-    """Return the id by which a repeat of the refund is known; None where it has no name, or is none of a part."""
+    """Return the id that identifies a repeat of the refund; None if it has no name or is not partial."""
     if body.refund_ref is not None:
         if body.amount is None:
-            raise invalid_field("refund_ref", "The refund_ref field must be left out unless amount is given.")
+            raise invalid_field("refund_ref", "The refund_ref field must be absent unless amount is given.")
         return derived_id(request.program_id, "refund", order_ref, body.refund_ref)
     if body.amount is not None and request.idempotency_key is None:
         raise invalid_field(
             "refund_ref",
-            "The refund_ref field is required beside amount, or else an Idempotency-Key: a repeat would add up.",
+            "The refund_ref field or an Idempotency-Key is required with amount: otherwise a repeat would add up.",
         )
     return None
 
@@ -133,8 +133,8 @@ ROUTES: Final = (
         idempotent=True,
         is_traced=True,
         responses={200: Data[RedemptionData], 404: "No such redemption"},
-        description="It is voided once; every further request answers the same. Whether the use is free again depends "
-        "on the coupon's release policy.",
+        description="It is voided once; every further request returns the same. Whether the use becomes free again "
+        "depends on the coupon's release policy.",
         examples={"request": {"reason": "fraud"}},
     ),
     _route(
@@ -148,9 +148,9 @@ ROUTES: Final = (
         is_traced=True,
         responses={
             200: Data[RedeemedData],
-            409: "The refund_ref was used before for another amount (`refund_ref_reused`)",
+            409: "The refund_ref was used for a different amount (`refund_ref_reused`)",
         },
-        description="Voids what the order redeemed so far, and what is still to be heard of purchases made before now.",
+        description="Voids what the order has redeemed so far, and purchases from before now that arrive later.",
         examples={"request": {"reason": "refund", "amount": 500, "refund_ref": "re-1"}},
     ),
 )

@@ -1,4 +1,4 @@
-"""Which codes an order may use together, and whether one more still takes something off."""
+"""Which codes an order may use together, and whether one more still gives a discount."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -36,12 +36,12 @@ def fault_of_effect(
     price_minor: int | None,
     others: Sequence[OrderCode],
 ) -> Fault | None:
-    """Return why a code takes nothing off here, although its terms would take something off another order."""
+    """Return why a code gives no discount here, although it would on another order."""
     if amount_minor != 0 or not _takes_something(terms, currency):
         return None
     taker = next((other for other in reversed(others) if other.taken.amount_minor), None)
     if not price_minor or taker is None:
-        return Fault("no_effect", "There is nothing to take off: what the code is for costs nothing, or too little.")
+        return Fault("no_effect", "There is nothing to discount: what the code is for costs nothing, or too little.")
     return Fault("no_effect", f"The code takes nothing off behind {taker.text}.", taker.text)
 
 

@@ -24,11 +24,11 @@ class Missing(RedemptionError):
 
 
 class RefundReused(RedemptionError):
-    """This refund_ref was used before for another amount of the same order."""
+    """This refund_ref was used for a different amount of the same order."""
 
 
 class TooManyGuesses(RedemptionError):
-    """Too many codes were refused that were asked for with this key from this address."""
+    """Too many codes were refused for this key and address."""
 
     def __init__(self, wait_seconds: int) -> None:
         self.wait_seconds = wait_seconds
@@ -36,11 +36,11 @@ class TooManyGuesses(RedemptionError):
 
 
 class FileNotReady(RedemptionError):
-    """The export is not done yet. Ask for the job until its state is done."""
+    """The export is not done yet. Poll the job until its state is done."""
 
 
 class FileGone(RedemptionError):
-    """The file is no longer kept: an export can be downloaded for 7 days, and ends with the erasure of its customer."""
+    """The file is gone: an export can be downloaded for 7 days, unless its customer is erased earlier."""
 
 
 class TooManyJobs(RedemptionError):
@@ -48,7 +48,7 @@ class TooManyJobs(RedemptionError):
 
 
 class TooManyNames(RedemptionError):
-    """This customer has bought under too many ids or mailboxes to be one person. Name one of these instead."""
+    """This customer has bought with too many ids or mailboxes to be one person. Name one of these instead."""
 
     def __init__(self, field: str) -> None:
         self.field = field

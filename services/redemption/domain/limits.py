@@ -66,11 +66,11 @@ def _fault_of_code(terms: CodeTerms, books: Books, basket: Basket) -> Fault | No
         return None
     count = books.code_counts[terms.code_id]
     if count.uses >= terms.code_limit:
-        return Fault("code_used", f"The code has been used as often as it may be ({terms.code_limit}).")
+        return Fault("code_used", f"The code has reached its limit of uses ({terms.code_limit}).")
     if count.held and count.uses + _others(count, (h.code_id == terms.code_id for h in basket.holds())) >= (
         terms.code_limit
     ):
-        return Fault("code_held", "What is left of the code is reserved by other orders for the moment.")
+        return Fault("code_held", "The remaining uses of the code are currently reserved by other orders.")
     return None
 
 
@@ -80,9 +80,9 @@ def _fault_of_coupon(terms: CodeTerms, books: Books, basket: Basket) -> Fault | 
     count = books.coupon_counts[terms.coupon_id]
     uses = count.uses + _uses_of(terms, basket)
     if uses >= terms.coupon_limit:
-        return Fault("coupon_exhausted", f"The coupon has been used as often as it may be ({terms.coupon_limit}).")
+        return Fault("coupon_exhausted", f"The coupon has reached its limit of uses ({terms.coupon_limit}).")
     if count.held and uses + _others(count, _own_of_coupon(terms, basket)) >= terms.coupon_limit:
-        return Fault("coupon_held", "What is left of the coupon is reserved by other orders for the moment.")
+        return Fault("coupon_held", "The remaining uses of the coupon are currently reserved by other orders.")
     return None
 
 
@@ -102,7 +102,7 @@ def _fault_of_customer(
     passed_over = basket.passed_over_of(terms.coupon_id)
     uses -= sum(is_one((name(r.customer_key), name(r.mailbox_key)), keys) for r in passed_over)
     if uses + held >= limit:
-        return Fault("customer_limit_reached", f"The customer has used the coupon as often as allowed ({limit}).")
+        return Fault("customer_limit_reached", f"The customer has reached the limit of uses of the coupon ({limit}).")
     return None
 
 
@@ -118,9 +118,7 @@ def _fault_of_periods(terms: CodeTerms, moment: datetime, books: Books, basket: 
     for period, limit in limits.items():
         own = sum(periods.get(period) is counts[period] for periods in passed_over)
         if counts[period].uses - own + taken >= limit:
-            return Fault(
-                "period_limit_reached", f"The coupon has been used as often as it may be per {period} ({limit})."
-            )
+            return Fault("period_limit_reached", f"The coupon has reached its limit of uses per {period} ({limit}).")
     return None
 
 

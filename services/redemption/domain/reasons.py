@@ -1,15 +1,15 @@
-"""Why a code is refused: stable reasons, each with a sentence."""
+"""Why a code is refused: stable reasons, each with a message."""
 
 from typing import Final, Literal, NamedTuple
 
 from shared.reasons import RejectionReason
 
-# An order that was taken back is refused where it asks, and by no event.
+# An order that was taken back is refused only over HTTP, without an event.
 Reason = Literal[RejectionReason, "order_cancelled"]
 
 
 class Fault(NamedTuple):
-    """What is wrong with using a code; `blocked_by` is the code of the same order that is in its way."""
+    """The fault of a use; `blocked_by` is the code of the same order that prevents it."""
 
     reason: Reason
     detail: str

@@ -1,4 +1,4 @@
-"""What a code asks of buyer and order, beyond its limits: each refusal with its reason."""
+"""A code's conditions for buyer and order, beyond its limits: each refusal with its reason."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from services.redemption.domain.terms import CodeTerms, Restrictions
 def fault_of_restrictions(
     terms: CodeTerms, purchase: Purchase, eligible: Places | None, eligible_minor: int | None
 ) -> Fault | None:
-    """Return why this buyer or this order may not use the code; the lines that it is for cost `eligible_minor`."""
+    """Return why this buyer or this order may not use the code; its eligible lines cost `eligible_minor`."""
     rules = terms.restrictions
     price_minor = counted_price(rules, purchase.subtotal_minor, eligible_minor)
     return (
@@ -27,7 +27,7 @@ def fault_of_restrictions(
 def eligible_lines(rules: Restrictions, lines: Sequence[Line] | None) -> Places | None:
     """Return which lines the coupon is for, by their places; None if it is for the whole order.
 
-    A line that names no product is none of the listed ones, and none of the excluded ones either.
+    A line without a product is neither listed nor excluded.
     """
     if not rules.has_products:
         return None
@@ -40,7 +40,7 @@ def eligible_lines(rules: Restrictions, lines: Sequence[Line] | None) -> Places 
 
 
 def counted_price(rules: Restrictions, subtotal_minor: int | None, eligible_minor: int | None) -> int | None:
-    """Return what a minimum is held against: what the eligible lines cost, or the subtotal where the coupon says so."""
+    """Return the amount that a minimum applies to: of the eligible lines, or the subtotal if the coupon says so."""
     return eligible_minor if rules.has_products and rules.minimum_applies_to == "eligible" else subtotal_minor
 
 
@@ -51,7 +51,9 @@ def _fault_of_buyer(terms: CodeTerms, rules: Restrictions, purchase: Purchase) -
     if rules.is_limited_to_partner and not is_partner(terms, buyer):
         return Fault("partner_only", "Only the partner to whom the code belongs may use it.")
     if rules.customer_limit is not None and buyer.key is None:
-        return Fault("customer_required", "The code's uses are limited per customer: say who buys, by id or e-mail.")
+        return Fault(
+            "customer_required", "The code's uses are limited per customer: give the customer's id or e-mail address."
+        )
     if (rules.code_is_first_order_only or rules.coupon_is_first_order_only) and not buyer.is_first_order:
         return Fault("first_order_only", "The code is for a customer's first order.")
     return None
@@ -63,11 +65,13 @@ def _fault_of_minimum(
     if minimum is None:
         return None
     if price_minor is None or purchase.currency is None:
-        return Fault("order_required", "The code has a minimum: say the order's subtotal and currency.")
+        return Fault("order_required", "The code has a minimum: give the order's subtotal and currency.")
     if purchase.currency != currency:
         return Fault("currency_mismatch", f"The code's minimum is in {currency}.")
     if price_minor < minimum:
-        return Fault("minimum_not_met", f"What counts is below the minimum of {minimum} minor units of {currency}.")
+        return Fault(
+            "minimum_not_met", f"The amount that counts is below the minimum of {minimum} minor units of {currency}."
+        )
     return None
 
 
@@ -75,11 +79,13 @@ def _fault_of_products(rules: Restrictions, purchase: Purchase, eligible: Places
     if eligible is None:
         return None
     if not purchase.lines:
-        return Fault("order_items_required", "The code is for some products: say the order's items with their amounts.")
+        return Fault(
+            "order_items_required", "The code is for some products: give the order's items with their amounts."
+        )
     if not eligible:
-        return Fault("product_not_eligible", "The order has none of the products that the code is for.")
+        return Fault("product_not_eligible", "The order has none of the code's products.")
     if any(purchase.lines[place].amount_minor is None for place in eligible):
-        return Fault("order_items_required", "The code is for some products: say the amount of each of their items.")
+        return Fault("order_items_required", "The code is for some products: give the amount of each of their items.")
     return None
 
 
@@ -89,7 +95,7 @@ def _fault_of_amounts(terms: CodeTerms, rules: Restrictions, purchase: Purchase)
     if rules.budget_minor is None:
         return None
     if purchase.subtotal_minor is None or purchase.currency is None:
-        return Fault("order_required", "The coupon has a budget: say the order's subtotal and currency.")
+        return Fault("order_required", "The coupon has a budget: give the order's subtotal and currency.")
     if purchase.currency != rules.budget_currency:
         return Fault("currency_mismatch", f"The coupon's budget is in {rules.budget_currency}.")
     return None

@@ -1,4 +1,4 @@
-"""Whether a partner buys with a code of its own: by its id, or by its mailbox in whatever spelling."""
+"""Whether a partner buys with its own code: by its id, or by its mailbox in any spelling."""
 
 from services.redemption.domain.purchase import Buyer
 from services.redemption.domain.reasons import Fault
@@ -8,7 +8,7 @@ from shared.modes import shown_id
 
 
 def is_partner(terms: CodeTerms, buyer: Buyer) -> bool:
-    """Whether the buyer is the partner to whom the code belongs."""
+    """Whether the buyer is the code's partner."""
     if terms.partner_id is None:
         return False
     if buyer.id is not None and buyer.id.strip().casefold() == shown_id(terms.partner_id):
@@ -19,14 +19,14 @@ def is_partner(terms: CodeTerms, buyer: Buyer) -> bool:
 
 
 def fault_of_self_referral(terms: CodeTerms, buyer: Buyer) -> Fault | None:
-    """Return why a partner may not buy with its own code; one that is made for the partner alone is not meant."""
+    """Return why a partner may not buy with its own code, unless the code is only for the partner."""
     if terms.allows_self_referral or terms.restrictions.is_limited_to_partner or not is_partner(terms, buyer):
         return None
-    return Fault("self_referral", "The code belongs to the partner who buys, and the program does not allow that.")
+    return Fault("self_referral", "The buyer is the code's own partner, which the program does not allow.")
 
 
 def commission_rate(terms: CodeTerms, buyer: Buyer) -> int | None:
-    """Return the partner's share in hundredths of a percent: 0 of what it buys itself, where that is not allowed."""
+    """Return the partner's share in hundredths of a percent: 0 for its own purchases, if these are not allowed."""
     if terms.partner_id is None or terms.commission_hundredths is None:
         return None
     return terms.commission_hundredths if fault_of_self_referral(terms, buyer) is None else 0

@@ -13,7 +13,7 @@ def fault_of_state(terms: CodeTerms, moment: datetime) -> Fault | None:
     if terms.code_archived_at is not None and moment >= terms.code_archived_at:
         return Fault("code_inactive", "The code was deleted before the purchase.")
     if not terms.code_is_active:
-        return Fault("code_inactive", "The code is switched off.")
+        return Fault("code_inactive", "The code is inactive.")
     return None
 
 
@@ -21,7 +21,7 @@ def fault_of_start(terms: CodeTerms, moment: datetime) -> Fault | None:
     """Return the fault of a code that was not valid yet; a shop's clock may be a little behind."""
     latest_start = moment + CLOCK_ALLOWANCE
     if latest_start < terms.code_created_at:
-        return Fault("code_not_started", "The code was made after the purchase.")
+        return Fault("code_not_started", "The code was created after the purchase.")
     if terms.code_starts_at is not None and latest_start < terms.code_starts_at:
         return Fault("code_not_started", "The code was not valid yet at the time of the purchase.")
     if terms.coupon_starts_at is not None and latest_start < terms.coupon_starts_at:
@@ -30,7 +30,7 @@ def fault_of_start(terms: CodeTerms, moment: datetime) -> Fault | None:
 
 
 def fault_of_end(terms: CodeTerms, moment: datetime) -> Fault | None:
-    """Return the fault of a code that was not valid any more."""
+    """Return the fault of a code that had expired."""
     if terms.code_expires_at is not None and moment >= terms.code_expires_at:
         return Fault("code_expired", "The code had expired at the time of the purchase.")
     if terms.coupon_expires_at is not None and moment >= terms.coupon_expires_at:
@@ -39,18 +39,18 @@ def fault_of_end(terms: CodeTerms, moment: datetime) -> Fault | None:
 
 
 def fault_of_owner(terms: CodeTerms, moment: datetime) -> Fault | None:
-    """Return the fault of a code that its partner or its coupon keeps from being used."""
+    """Return the fault of a code whose partner or coupon prevents its use."""
     if terms.partner_id is not None and terms.partner_status != "active":
         return Fault("partner_not_active", "The code's partner is not active.")
     if not terms.coupon_is_active:
-        return Fault("coupon_inactive", "The code's coupon is switched off.")
+        return Fault("coupon_inactive", "The code's coupon is inactive.")
     if terms.coupon_archived_at is not None and moment >= terms.coupon_archived_at:
         return Fault("coupon_inactive", "The code's coupon was deleted before the purchase.")
     return None
 
 
 def fault_of_currency(terms: CodeTerms, purchase: Purchase) -> Fault | None:
-    """Return the fault of a code that takes nothing off an order in this currency."""
+    """Return the fault of a code that gives no discount in this currency."""
     if terms.discount_type == "percent" or purchase.currency is None:
         return None
     if terms.currency is None or terms.static_amount(purchase.currency) is not None:

@@ -18,18 +18,14 @@ from services.redemption.domain.uses import Voided, void
 
 # Every decision about an order reads all of them.
 MOST_REFUNDS: Final = 1_000
-_FULL: Final = "The order has had a thousand refunds, so this one is not recorded and took nothing back."
+_FULL: Final = "The order has had a thousand refunds, so this one was not recorded and took nothing back."
 _OLDER: Final = "The order was bought after it was taken back, by the times of the events, so the purchase stands."
-_AWAITED: Final = "Nothing of the order is known yet; purchases that were made before are recorded as taken back."
-_KEPT: Final = (
-    "Nothing of the order is known yet; the refund is recorded and counts for purchases that were made before."
-)
+_AWAITED: Final = "The order is unknown so far; earlier purchases will be recorded as taken back."
+_KEPT: Final = "The order is unknown so far; the refund is recorded and applies to earlier purchases."
 
-_UNPRICED: Final = (
-    "The subtotal of the order is not known, so refunds of an amount take nothing back; a cancellation does."
-)
+_UNPRICED: Final = "The order's subtotal is unknown, so refunds of an amount take nothing back; a cancellation does."
 _FREE: Final = (
-    "Nothing was paid for the order, so a refund is of something else, such as shipping, and takes nothing back."
+    "Nothing was paid for the order, so the refund concerns something else, such as shipping, and takes nothing back."
 )
 
 
@@ -64,7 +60,8 @@ class Cancelled:
             return None
         if self.is_part:
             return _unpayable(self.redemptions) or (
-                "The refund is recorded and took nothing back: less went back since the purchase than was paid."
+                "The refund was recorded and took nothing back: the refunds since the purchase are less than the "
+                "payment."
             )
         return _OLDER
 
@@ -131,7 +128,7 @@ def notice(order: OrderBook) -> str | None:
         return _OLDER
     if order.refunds:
         return _unpayable(standing) or (
-            "The refunds since the purchase are less than was paid, so they took nothing back."
+            "The refunds since the purchase are less than the payment, so they took nothing back."
         )
     return None
 
