@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from shared import VERSION
+from shared.accounts import Grade
 from shared.clock import utc_now
 from shared.database.outbox import OutboxTable, insert_events
 from shared.database.outbox_state import OutboxOverview
@@ -28,6 +29,7 @@ from tests.shared.broker.tools import until
 
 ROOT = "/v1/operator/redemption"
 TOKEN = "operator-token-for-tests"
+GRADES: tuple[Grade, ...] = ("look", "change")
 AGE_EVENT = "UPDATE redemption.events SET created_at = created_at - interval '1 hour' WHERE id = $1"
 
 
@@ -150,6 +152,18 @@ async def test_jobs_of_all_programs_are_listed_without_whom_they_are_about(
         ("export", "running", str(program)) for program in reversed(programs)
     ]
     assert "c-17" not in listed.raw.decode()
+
+
+async def test_who_may_only_look_sees_no_content_of_the_history(
+    pool: Pool, merchant: Merchant, decider: Decider
+) -> None:
+    """It may be about customers."""
+    await write(pool, 1)
+    async with open_shop(pool, await merchant.program(), "", decider, operator_token=TOKEN) as shop:
+        looks, changes = (DASHBOARD.token("redemption", decider.now, "operator", grade) for grade in GRADES)
+        for key, body in ((TOKEN, "e30="), (changes, "e30="), (looks, None)):
+            [event] = (await shop.send("GET", f"{ROOT}/events", key=key)).data
+            assert (event["type"], event["body_base64"]) == ("code.redeemed", body)
 
 
 def test_the_version_is_that_of_the_package() -> None:
