@@ -25,7 +25,19 @@ _APART = frozenset(
         "tests/contracts/test_hostile_requests.py",
         "tests/contracts/test_http_apis.py",
         "tests/services/test_database_refuses.py",
+        "tests/services/webhooks/test_losses.py",
     }
+)
+# Files whose few tests are long and share something; by the number of their tests they would end the run.
+_LONG = (
+    "tests/services/test_password_rotation.py",
+    "tests/services/webhooks/test_isolation.py",
+    "tests/shared/test_service.py",
+    "tests/contracts/test_refused_fields.py",
+    "tests/services/webhooks/test_replay_crashes.py",
+    "tests/services/webhooks/test_bounded.py",
+    "tests/services/webhooks/test_process.py",
+    "tests/services/webhooks/test_names.py",
 )
 # In this order: the whole system, which takes longest, and beside it what keeps one core busy and no more, for its
 # bystanders measure seconds; then what is long or starts processes. Files that are left end the run.
@@ -38,12 +50,8 @@ _ORDER = (
         "tests/services/redemption/",
     ),
     *sorted(_APART),
-    *(
-        "tests/services/test_password_rotation.py",
-        "tests/mintwire/stack/",
-        "tests/shared/broker/",
-        "tests/mintwire/cli/",
-    ),
+    *("tests/mintwire/stack/", "tests/shared/broker/", "tests/mintwire/cli/"),
+    *_LONG,
 )
 # How long an example takes says more about the machine, and what else runs on it, than about the code.
 settings.register_profile("mintwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
