@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from shared.broker.permissions import PERMISSIONS
+from shared.process import _spare_collections
 from tests.databases import Database, close_administrators, migrated_template, new_database
 from tests.running import empty_broker
 from tests.servers import RUN_VARIABLE, RUNS, RunningServers, close_run, leased_vhost, open_run, running_servers
@@ -111,6 +112,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(found, len(_ORDER)), -sizes[file]
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Collect cycles as seldom as the services do; thousands of collected tests would be gone through each time."""
+    _spare_collections()
 
 
 @pytest.fixture(scope="session")
