@@ -31,6 +31,7 @@ _PLAIN = (
     "receivers/",
     "scripts/",
     "services/codes/",
+    "services/redemption/",
     "services/webhooks/",
     "shared/",
     "tests/bench/",

@@ -1,4 +1,4 @@
-"""What an order has so far: the codes of its earlier requests, and what the codes of this one take, code by code."""
+"""An order's codes so far: those of its earlier requests, and those of this one with their discounts, code by code."""
 
 import uuid
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,12 @@ from services.redemption.domain.pot import Places, Pot
 from services.redemption.domain.purchase import Line
 from services.redemption.domain.terms import CodeTerms, Combination
 
-# Those that were taken back count too: every decision about an order reads all of them.
+# Including voided ones: every decision about an order reads all of them.
 MOST_REDEMPTIONS: Final = 1_000
 
 
 class OrderCode(NamedTuple):
-    """One code of an order, as it was typed or redeemed; `redemption` is what the counts have of it."""
+    """One code of an order, as typed or redeemed; `redemption` is its redemption in the counts."""
 
     text: str
     coupon_id: uuid.UUID
@@ -41,7 +41,7 @@ class OrderCode(NamedTuple):
 
     @property
     def before(self) -> Earlier:
-        """What it took, for later requests of its order."""
+        """Its discount, for later requests of its order."""
         return Earlier(self.taken, self.lines)
 
 
@@ -49,8 +49,8 @@ class OrderCode(NamedTuple):
 class Basket:
     """`own` are the books of the order and of the reservation that it names.
 
-    `passed_over` are redemptions of the order that the counts have, and that are not to be counted. `redeemed` is how
-    many redemptions the order has, those that were taken back included.
+    `passed_over` are redemptions of the order in the counts that must not be counted. `redeemed` is the number of the
+    order's redemptions, including voided ones.
     """
 
     pot: Pot
@@ -61,7 +61,7 @@ class Basket:
     redeemed: int = 0
 
     def take(self, text: str, terms: CodeTerms, amount_minor: int | None, eligible: Places | None) -> Taken:
-        """Add one code, and take what it takes from the pot."""
+        """Add one code, and take its discount from the pot."""
         taken = self.pot.take(amount_minor, eligible)
         self.added.append(OrderCode(text, terms.coupon_id, terms.combination, taken))
         return taken
@@ -73,11 +73,11 @@ class Basket:
 
     @property
     def is_full(self) -> bool:
-        """Whether the order can have no further code."""
+        """Whether the order cannot have another code."""
         return self.redeemed + len(self.added) >= MOST_REDEMPTIONS
 
     def without_codes(self) -> "Basket":
-        """Return it as if the order had no codes yet, neither of this request nor, in the counts, of earlier ones."""
+        """Return a copy without the order's codes, those of this request and, in the counts, of earlier ones."""
         pot = Pot.of(self.pot.lines, self.pot.subtotal_minor, ())
         counted = tuple(code.redemption for code in self.earlier if code.redemption is not None)
         return replace(self, pot=pot, earlier=(), added=[], passed_over=counted)
@@ -87,11 +87,11 @@ class Basket:
         return [code for code in self.added if code.coupon_id == coupon_id]
 
     def passed_over_of(self, coupon_id: uuid.UUID) -> Sequence[Redemption]:
-        """Return the redemptions of one coupon that are in the counts, and that are not to be counted."""
+        """Return the redemptions of one coupon that are in the counts and must not be counted."""
         return [redemption for redemption in self.passed_over if redemption.coupon_id == coupon_id]
 
     def holds(self) -> Iterator[HeldCode]:
-        """Yield what the order itself holds now."""
+        """Yield the order's own present holds."""
         for book in self.own:
             if book.is_holding:
                 yield from book.held

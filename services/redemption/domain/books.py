@@ -1,6 +1,6 @@
-"""What is known under the locks: counts with what is held of them, and what orders have done so far.
+"""The state under the locks: counts with their holds, and the orders so far.
 
-Deciding moves what stands here, so that the next request of a batch is judged by what the earlier ones left.
+Decisions change this state, so that the next request of a batch is judged by the result of the earlier ones.
 """
 
 import uuid
@@ -15,7 +15,7 @@ from services.redemption.domain.purchase import OrderKey
 from services.redemption.domain.settlement import TakenBack
 from services.redemption.domain.terms import CodeTerms, Combination, DiscountType, ReleasePolicy
 
-# How many purchases of one redemption are kept, and cancellations of one order.
+# The number of purchases kept per redemption, and of cancellations per order.
 MOST_PURCHASES: Final = 20
 MOST_CANCELLATIONS: Final = 20
 
@@ -23,7 +23,7 @@ PeriodKey = tuple[uuid.UUID, str, datetime]
 
 
 def quarter(moment: datetime) -> datetime:
-    """Return the quarter of an hour that a time lies in: no period begins within one, in any time zone."""
+    """Return the quarter of an hour of a time: in no time zone does a period begin within one."""
     return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
 
 
@@ -55,7 +55,7 @@ class Count:
 
 @dataclass(slots=True)
 class Budget:
-    """What the uses of a coupon took off so far, and what live holds would."""
+    """The discounts of a coupon's uses so far, and of live holds."""
 
     currency: str
     spent_minor: int
@@ -64,7 +64,7 @@ class Budget:
     is_raised: bool = False
 
     def spend(self, amount_minor: int) -> None:
-        """Add what one more use took off, or with a negative amount give it back."""
+        """Add the discount of one more use, or return it with a negative amount."""
         self.spent_minor += amount_minor
         self.is_moved = True
         self.is_raised = self.is_raised or amount_minor > 0
@@ -74,11 +74,11 @@ class Budget:
 class Redemption:
     """One code redeemed by one order, with what was granted and the terms that a void needs, as they were.
 
-    `confirmed` is the latest purchase that is known to mean it: what cancels an earlier one leaves it alone. All of
-    them are in `purchases`, which is None while there is but one. Of a voided one `confirmed` is what took it back, and
-    `is_voided_alone` says that it was no event of its order; None is not known any more.
-    `is_counted` says whether it takes up a use, `terms` are for people, as JSON, `lines` what it takes off which line
-    of the order, and `prices` what its lines cost when it was judged.
+    `confirmed` is its latest known purchase: a cancellation of an earlier one does not affect it. All of them are in
+    `purchases`, which is None while there is only one. If it is voided, `confirmed` is what took it back, and
+    `is_voided_alone` tells that this was no event of its order; None means unknown.
+    `is_counted` tells whether it takes up a use, `terms` are for people, as JSON, `lines` the discount per line of the
+    order, and `prices` the prices of its lines when it was judged.
     """
 
     id: uuid.UUID
@@ -122,16 +122,16 @@ class Redemption:
 
     @property
     def confirmed(self) -> Moment:
-        """The latest purchase that is known to mean it; of a voided one, what took it back."""
+        """Its latest known purchase; if it is voided, what took it back."""
         return Moment(self.claimed_at or self.confirmed_at, self.confirmed_at, self.clock)
 
     def confirm(self, moment: Moment) -> None:
-        """Note another such moment."""
+        """Record another such moment."""
         self.confirmed_at, self.claimed_at, self.clock = moment.known_at, moment.claimed_at, moment.clock
 
     @property
     def bought(self) -> tuple[Moment, ...]:
-        """The purchases that mean it, as far as they are kept: those of one voided long ago are not."""
+        """Its purchases, if they are kept: those of one voided long ago are not."""
         if self.purchases is not None:
             return moments_of(self.purchases)
         if self.voided_at is not None:
@@ -140,16 +140,16 @@ class Redemption:
 
     @property
     def voided_alone(self) -> Moment | None:
-        """When it was voided for another reason than what was taken back of its order, or for one that is not known."""
+        """When it was voided for another reason than a cancellation or refund of its order, or for an unknown one."""
         return self.confirmed if self.voided_at is not None and self.is_voided_alone is not False else None
 
     def add_purchase(self, moment: Moment) -> bool:
-        """Note one more purchase that means it; return whether that is news."""
+        """Record one more purchase of it; return whether that is new."""
         bought = self.bought
         if any((each.claimed_at, each.clock) == (moment.claimed_at, moment.clock) for each in bought):
             return False
         kept = sorted((*bought, moment), key=lambda each: each.claimed_at)
-        # The first, and the latest: what is between two of them matters only to what was taken back between them.
+        # The first, and the latest: one between two others matters only to cancellations between them.
         self.purchases = text_of(kept if len(kept) <= MOST_PURCHASES else [kept[0], *kept[1 - MOST_PURCHASES :]])
         if self.voided_at is None and is_newer(moment, self.confirmed):
             self.confirm(moment)
@@ -185,7 +185,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """A part of what was paid went back; `releases` as of `TakenBack`."""
+    """A partial refund; `releases` as in `TakenBack`."""
 
     id: uuid.UUID
     amount_minor: int
@@ -196,8 +196,8 @@ class Refund:
 
 @dataclass(slots=True)
 class OrderBook:
-    """What an order has done so far. Its reservation, if any, holds the codes in `held`, and others may not have them
-    while `is_holding`. Its cancellations are the newest first, of which the reason is.
+    """An order so far. Its reservation, if any, holds the codes in `held`, which others may not have while
+    `is_holding`. Its cancellations are newest first; the reason is that of the newest.
     """
 
     cancellations: tuple[TakenBack, ...] = ()
@@ -218,7 +218,7 @@ class OrderBook:
 
     @property
     def taken_back(self) -> tuple[TakenBack, ...]:
-        """Its cancellations, and its refunds of a part."""
+        """Its cancellations, and its partial refunds."""
         parts = (TakenBack(each.happened, each.amount_minor, each.releases) for each in self.refunds)
         return *self.cancellations, *parts
 
@@ -228,14 +228,14 @@ class OrderBook:
         return bool(self.cancellations) or bool(self.refunds)
 
     def cancel(self, back: TakenBack, reason: str | None) -> None:
-        """Note a cancellation."""
+        """Record a cancellation."""
         same = back.happened.claimed_at, back.happened.clock
         if any((each.happened.claimed_at, each.happened.clock) == same for each in self.cancellations):
             return
         newest = sorted((back, *self.cancellations), key=lambda each: each.happened.known_at, reverse=True)
         if newest[0] is back:
             self.cancel_reason = reason
-        # The latest say what stands, and the first whether the uses before it are free.
+        # The latest ones decide what stands, and the first one whether the uses before it are free.
         few = len(newest) <= MOST_CANCELLATIONS
         self.cancellations = tuple(newest if few else [*newest[: MOST_CANCELLATIONS - 1], newest[-1]])
         self.is_moved = True
@@ -256,11 +256,11 @@ class OrderBook:
         return any(held.canonical == canonical for held in self.held)
 
     def refunded_since(self, since: Moment) -> int:
-        """Return how much was paid back since a purchase."""
+        """Return the amount refunded since a purchase."""
         return sum(refund.amount_minor for refund in self.refunds if not is_later(since, refund.happened))
 
     def apart(self, canonical: str, moment: datetime) -> datetime:
-        """Return the moment, or the next at which no redemption of the same code was voided: its key needs that."""
+        """Return the moment, or the next one at which no redemption of the same code was voided, for a unique key."""
         taken = {r.voided_at for r in self.redemptions if r.canonical == canonical}
         while moment in taken:
             moment += timedelta.resolution
@@ -271,9 +271,9 @@ class OrderBook:
 class Books:
     """Everything that decides.
 
-    Coupons without a count are those that have no limit. Customers are counted by key where the coupon has a limit per
-    customer, erased ones by digest; periods by (coupon, period, its start), and `period_starts` names the periods in
-    which a quarter of an hour lies, by coupon. `changed` are the redemptions of which something became since.
+    Coupons without a count have no limit. Customers are counted by key if the coupon has a limit per customer, erased
+    ones by digest; periods by (coupon, period, its start), and `period_starts` has the periods of a quarter of an
+    hour, by coupon. `changed` are the redemptions that have changed since.
     """
 
     candidates: Mapping[tuple[uuid.UUID, str], Sequence[CodeTerms]]
@@ -289,14 +289,14 @@ class Books:
     changed: dict[uuid.UUID, Redemption] = field(default_factory=dict)
 
     def order(self, key: OrderKey) -> OrderBook:
-        """Return what an order has done, to be written in."""
+        """Return an order's state, to be changed."""
         found = self.orders.get(key)
         if found is None:
             found = self.orders[key] = OrderBook()
         return found
 
     def customer(self, coupon_id: uuid.UUID, key: str | None, mailbox_key: str | None) -> Iterator[Count]:
-        """Yield the counts that one more use of a customer moves."""
+        """Yield the counts that one more use of a customer changes."""
         for each in keys_counted(coupon_id, self.aliases(coupon_id, key), self.aliases(coupon_id, mailbox_key)):
             if (count := self.customer_counts.get(each)) is not None:
                 yield count
@@ -307,10 +307,10 @@ class Books:
         return all(each in self.customer_counts for each in keys)
 
     def customer_uses(self, coupon_id: uuid.UUID, key: str | None, mailbox_key: str | None) -> tuple[int, int]:
-        """Return how often a customer has used a coupon, and how often it is held for it."""
+        """Return how often a customer has used a coupon, and how often it is held for the customer."""
         keys = keys_counted(coupon_id, self.aliases(coupon_id, key), self.aliases(coupon_id, mailbox_key))
         counts = [self.customer_counts[each] for each in keys]
-        # What bears both keys is in both of their counts.
+        # A use with both keys is in both of their counts.
         signs = (1, 1, -1)[: len(counts)]
         return (
             sum(sign * count.uses for sign, count in zip(signs, counts, strict=True)),
@@ -318,6 +318,6 @@ class Books:
         )
 
     def periods(self, coupon_id: uuid.UUID, moment: datetime) -> Mapping[str, Count]:
-        """Return the counts of the periods in which a time lies."""
+        """Return the counts of the periods that contain a time."""
         starts = self.period_starts.get((coupon_id, quarter(moment)), {})
         return {period: self.period_counts[coupon_id, period, start] for period, start in starts.items()}

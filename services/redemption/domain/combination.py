@@ -9,7 +9,7 @@ from services.redemption.domain.terms import CodeTerms, Combination
 
 
 def fault_of_combination(terms: CodeTerms, others: Sequence[OrderCode]) -> Fault | None:
-    """Return why the code may not join the order's other codes; two that exclude each other do so in either order."""
+    """Return why the code may not join the order's other codes; exclusion works in either order."""
     for other in others:
         if (detail := exclusion(terms.coupon_id, terms.combination, other)) is not None:
             return Fault("not_combinable", detail, other.text)
@@ -21,7 +21,7 @@ def fault_of_combination(terms: CodeTerms, others: Sequence[OrderCode]) -> Fault
 
 
 def fault_of_currencies(currency: str | None, others: Iterable[OrderCode]) -> Fault | None:
-    """Return why a request may not join the order's other codes: what they take off adds up in one currency alone."""
+    """Return why a request may not join the order's other codes: discounts add up only in one currency."""
     for other in others:
         if currency is not None and other.currency not in (None, currency):
             detail = f"The order is in {other.currency}, in which it has {other.text}, and not in {currency}."

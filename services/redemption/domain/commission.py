@@ -1,6 +1,6 @@
-"""What partners earn of an order: a share of what was paid after discounts, together no more than the program's cap.
+"""The partners' commissions of an order: shares of the payment after discounts, up to the program's cap together.
 
-A function of what stands of the order and of its refunds, so it does not matter in which order they came.
+A function of the order's standing redemptions and its refunds, so their order of arrival does not matter.
 """
 
 import uuid
@@ -24,7 +24,7 @@ class Earning:
 
 
 def earn(order: OrderBook, books: Books, made: Collection[uuid.UUID] = ()) -> tuple[Earning, ...]:
-    """Set what the redemptions of an order earn now, and return what changed of those that are not new."""
+    """Set the present commissions of an order's redemptions, and return the changes of those that are not new."""
     earned = commissions(order)
     earnings = []
     for redemption in order.redemptions:
@@ -40,10 +40,10 @@ def earn(order: OrderBook, books: Books, made: Collection[uuid.UUID] = ()) -> tu
 
 
 def commissions(order: OrderBook) -> dict[uuid.UUID, int]:
-    """Return what each redemption that stands earns now, by its id, where that is known."""
+    """Return the present commission of each standing redemption, by its id, if it is known."""
     if all(redemption.commission_hundredths is None for redemption in order.redemptions):
         return {}
-    # Ties between shares go by the code, not by who came first.
+    # Ties between shares are broken by the code, not by arrival.
     standing = sorted((r for r in order.redemptions if r.voided_at is None), key=lambda r: r.canonical)
     if any(r.discount_minor is None and r.subtotal_minor is not None for r in standing):
         return {}
@@ -59,7 +59,7 @@ def commissions(order: OrderBook) -> dict[uuid.UUID, int]:
 
 
 def _gone(order: OrderBook, standing: Sequence[Redemption]) -> Mapping[uuid.UUID, int]:
-    """Return what codes took off the order of each redemption, and what was paid back of it."""
+    """Return the discounts of the order of each redemption, and its refunds."""
     if not order.is_taken_back:
         taken_off = sum(redemption.discount_minor or 0 for redemption in standing)
         return {redemption.id: taken_off for redemption in standing}

@@ -1,4 +1,4 @@
-"""Jobs that export or erase a customer, as they are shown."""
+"""Jobs that export or erase a customer, in displayed form."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,17 @@ from shared.erasing import JobKind
 
 JobState = Literal["running", "done", "withdrawn"]
 SERVICES: Final = ("redemption", "codes", "webhooks")
-# For how long an export can be downloaded; of an erasure that it was made stays known.
+# How long an export can be downloaded; the record of an erasure stays.
 LINES_KEPT: Final = timedelta(days=7)
 JOBS_KEPT: Final = timedelta(days=730)
 MOST_RUNNING: Final = 20
-# Who has more names than that is no person.
+# Anyone with more names than that is not a person.
 MOST_KEYS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class JobPart:
-    """What one service has done of a job, by kind."""
+    """One service's progress in a job, by kind."""
 
     counts: Mapping[str, int]
     started_at: datetime
@@ -29,7 +29,7 @@ class JobPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownJob:
-    """A job; the customer is known by digests only."""
+    """A job; it shows only digests of the customer."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -42,10 +42,10 @@ class ShownJob:
     parts: Mapping[str, JobPart]
 
     def has_file(self, now: datetime) -> bool:
-        """Whether its lines can still be had."""
+        """Whether its lines are still available."""
         return self.kind == "export" and self.state == "done" and not self.is_past(now)
 
     def is_past(self, now: datetime) -> bool:
-        """Whether its lines are gone, or about to go: each service removes its own by the time of its own part."""
+        """Whether its lines are gone or about to go: each service removes its own by the age of its part."""
         parts = [part.done_at for part in self.parts.values() if part.done_at is not None]
         return bool(parts) and min(parts) + LINES_KEPT <= now

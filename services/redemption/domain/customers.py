@@ -1,7 +1,7 @@
-"""Who a customer is: its id and its mailbox, one hop, so that a guest of today is known when it has signed in tomorrow.
+"""The identity of a customer: its id and its mailbox, one hop, so that a guest is recognised after signing in later.
 
 The uses of a customer are the distinct redemptions and holds with this id or this mailbox. They are counted by key, and
-for both keys together once more: what bears both counts once.
+once more for both keys together, so that a use with both counts once.
 """
 
 import hmac
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-# What is counted of a coupon: by one key, or with a second one by both together.
+# A count of a coupon: by one key, or by two keys together.
 CustomerKey = tuple[uuid.UUID, str, str | None]
 
 
 def keys_counted(coupon_id: uuid.UUID, key: str | None, mailbox_key: str | None) -> tuple[CustomerKey, ...]:
-    """Return by what one more use of a customer is counted."""
+    """Return the keys by which one more use of a customer is counted."""
     if key is None:
         return ()
     if mailbox_key is None:
@@ -25,7 +25,7 @@ def keys_counted(coupon_id: uuid.UUID, key: str | None, mailbox_key: str | None)
 
 
 def is_one(one: tuple[str | None, str | None], other: tuple[str | None, str | None]) -> bool:
-    """Whether two, each given by both of its keys, have a key in common."""
+    """Whether two customers, each given by both keys, have a key in common."""
     return any(key is not None and key in other for key in one)
 
 
@@ -33,9 +33,9 @@ _DIGEST_DIGITS: Final = 32
 
 
 class Digests:
-    """What stands for an erased customer: a keyed digest of its key, so that nobody finds out by trying addresses.
+    """The placeholder of an erased customer: a keyed digest of its key, so that nobody can test addresses.
 
-    The first secret makes digests; by all of them they are recognised.
+    The first secret makes digests; all of them recognise digests.
     """
 
     def __init__(self, *secrets: bytes) -> None:
@@ -48,7 +48,7 @@ class Digests:
         return self.all(program_id, key)[0]
 
     def all(self, program_id: uuid.UUID, key: str) -> list[str]:
-        """Return every digest that may stand for a key, today's first."""
+        """Return every possible digest of a key, the current one first."""
         text = b"customer\0" + program_id.bytes + key.encode()
         made = (hmac.digest(secret, text, "sha256").hex() for secret in self._secrets)
         return [f"erased:{digest[:_DIGEST_DIGITS]}" for digest in made]
@@ -56,9 +56,9 @@ class Digests:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """A key of a customer that was erased: what stands for it, and whether this purchase is of before.
+    """A key of an erased customer: its placeholder, and whether this purchase is from before the erasure.
 
-    `others` are digests that earlier secrets made of the same key.
+    `others` are digests of the same key by earlier secrets.
     """
 
     digest: str
@@ -68,18 +68,18 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class Aliases:
-    """Under which names erased customers are counted: by digest, whether a use is of before the erasure or after it.
+    """The names under which erased customers are counted: digests, for uses before and after the erasure.
 
-    `digests` are those of keys in plain, by program, and `names` all that stands in rows for a digest, itself included.
+    `digests` are those of plain keys, by program, and `names` all the names in rows for a digest, itself included.
     """
 
     digests: Mapping[tuple[uuid.UUID, str], str] = field(default_factory=dict)
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     programs: dict[uuid.UUID, uuid.UUID] = field(default_factory=dict)
-    """To whom the coupons belong that are counted; filled as these become known."""
+    """The programs of the counted coupons; filled as they become known."""
 
     def __call__(self, coupon_id: uuid.UUID, key: str | None) -> str | None:
-        """Return the one name of a key among the uses of a coupon."""
+        """Return the single name of a key among the uses of a coupon."""
         if key is None or (program_id := self.programs.get(coupon_id)) is None:
             return key
         return self.digests.get((program_id, key), key)
@@ -89,7 +89,7 @@ class Aliases:
 
 
 def erased_at(found: Sequence[tuple[str, datetime]], moment: datetime) -> Erased | None:
-    """Return how a key is erased for a purchase, given its digests that are known to be, today's first."""
+    """Return how a key is erased for a purchase, given its known erased digests, the current one first."""
     if not found:
         return None
     digests = [digest for digest, _ in found]

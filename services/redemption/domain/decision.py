@@ -1,6 +1,6 @@
-"""The decision: which orders redeem their codes, one by one in order of arrival, all of an order's or none.
+"""The decision: which orders redeem their codes, one by one in order of arrival, all of an order's codes or none.
 
-Pure: everything known under the locks comes in as `Books`, and deciding moves what stands in them.
+Pure: the state under the locks comes in as `Books`, and decisions change it.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from services.redemption.domain.uses import Choice, Use, count, mark_voided, rec
 class Redeemed:
     """The order redeems these codes; none if it already had all of them, which are `repeated`.
 
-    Those that only its other codes stand in the way of drop out. `changes` are what becomes of its earlier codes.
+    Codes that only its other codes prevent drop out. `changes` are those of its earlier codes.
     """
 
     uses: tuple[Use, ...]
@@ -33,9 +33,9 @@ class Redeemed:
 
 @dataclass(frozen=True, slots=True)
 class RedeemedLate:
-    """The order was taken back before its purchase was heard of: recorded as voided.
+    """The order was taken back before its purchase was received: recorded as voided.
 
-    Uses count that would not have become free either if the purchase had been heard of first.
+    Uses count if they would have stayed taken with the purchase received first.
     """
 
     uses: tuple[Use, ...]
@@ -47,8 +47,8 @@ class RedeemedLate:
 def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Redeemed | RedeemedLate | Refused:
     """Judge one order and, if it may redeem, count its uses in the books.
 
-    One that is reported was paid already: a code drops out alone if only the order's other codes are in its way, and
-    the first is one of those that were paid with, even if it takes nothing off.
+    A reported order was already paid: a code drops out alone if only the order's other codes prevent it, and the first
+    code stays even if it gives no discount.
     """
     order = books.orders.get(purchase.order)
     basket = basket_of(purchase, order, books)
@@ -93,7 +93,7 @@ def _record(
     basket: Basket,
     books: Books,
 ) -> Redeemed | RedeemedLate:
-    """Write the purchase down, and let the order come to what its events say."""
+    """Record the purchase, and settle the order by its events."""
     is_news = False
     for redemption in repeated:
         if redemption.add_purchase(purchase.happened):

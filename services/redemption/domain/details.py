@@ -1,6 +1,6 @@
-"""Details of an order that decide nothing: what of them is kept, so that no paid order fails by one.
+"""Details of an order that decide nothing: which of them are stored, so that no paid order fails because of one.
 
-What is money, or says which order it is, is left as it came: it is read strictly, and an error has its reason.
+Amounts and the order's identity are left as they came: they are read strictly, and an error has its reason.
 """
 
 import math
@@ -11,11 +11,11 @@ MAX_ATTRIBUTES: Final = 50
 _MAX_NAME, _MAX_TEXT = 100, 500
 _LONGEST_ID, _LONGEST_EMAIL = 255, 320
 _MOST_ITEMS: Final = 500
-# How many details that were left out are named.
+# The maximum number of omitted details that are named.
 _MOST_NAMES: Final = 50
-# Whole numbers that every reader of our events keeps exactly.
+# Whole numbers that every reader of our events can hold exactly.
 _LEAST, _GREATEST = -(2**63), 2**64 - 1
-# What is an address, for documents: something before an @ and behind it, or nothing, as shops write for guests.
+# The pattern of an address, for documents: something around an @, or nothing, as shops write for guests.
 ADDRESS: Final = r"^\s*$|\S[\s\S]*@[\s\S]*\S"
 _FLAGS: Final = {"true": True, "false": False}
 
@@ -23,29 +23,29 @@ Attribute = str | int | float | bool | None
 
 
 class Attributes(NamedTuple):
-    """What is passed on, and the names of what is left out, as far as names can be kept."""
+    """What is passed on, and the names of what is left out, if they can be stored."""
 
     kept: Mapping[str, Attribute]
     left_out: tuple[str, ...] = ()
 
 
 class Details(NamedTuple):
-    """What a checkout says but for the details that cannot be kept, and the names of these."""
+    """A checkout's data without details that cannot be stored, and the names of these."""
 
     kept: dict[str, object]
     left_out: tuple[str, ...]
 
 
 NO_ATTRIBUTES: Final = Attributes({})
-# Of what is no object nothing is kept.
+# Nothing is stored of a value that is not an object.
 NONE_OF_THEM: Final = Attributes({}, ("attributes",))
 
 
 def keep_attributes(given: object) -> Attributes:
     """Keep the attributes that can be passed on, up to 50 in the order given.
 
-    A list or object as value, a number out of range, a text above 500 characters and a name above 100 cannot. What is
-    no object at all is left out as a whole, but for nothing and for the empty list, which some senders write for an
+    A list or object as value, a number out of range, a text above 500 characters and a name above 100 cannot. A value
+    that is not an object is left out as a whole, except null and the empty list, which some senders write for an
     empty object.
     """
     if given is None or given == []:
@@ -63,22 +63,22 @@ def keep_attributes(given: object) -> Attributes:
 
 
 def names_left_out(details: Sequence[str], attributes: Attributes) -> list[str]:
-    """Return all names of what a purchase could not bring, as one list."""
+    """Return the names of all details that could not be stored, as one list."""
     names = attributes.left_out
     return [*details, *(names if attributes == NONE_OF_THEM else (f"attributes.{name}" for name in names))]
 
 
 def keep_details(data: Mapping[str, object]) -> Details:
-    """Leave out what cannot be kept of a purchase's customer, of its items, and of what it names besides.
+    """Leave out what cannot be stored of a purchase's customer, items, and other details.
 
-    An empty text is as good as nothing, and nobody misses it. An item that cannot be read keeps its place, without a
-    product and an amount: where a code needs these, it is refused for that.
+    An empty text counts as absent. An item that cannot be read keeps its position, without a product and an amount: if
+    a code needs these, it is refused for that.
     """
     kept, left_out = dict(data), list[str]()
     if "customer" in kept:
         kept["customer"] = _customer(kept["customer"], left_out)
     if kept.get("order") == []:
-        # As some senders write an empty object.
+        # Some senders write an empty object like this.
         kept["order"] = None
     if isinstance(order := kept.get("order"), Mapping) and (items := order.get("items")) is not None:
         kept["order"] = {**order, "items": _items(items, left_out)}
@@ -90,7 +90,7 @@ def keep_details(data: Mapping[str, object]) -> Details:
 
 
 def keep_reason(data: Mapping[str, object]) -> dict[str, object]:
-    """Shorten why an order is taken back, or leave it out, where it cannot be kept: that voids no less."""
+    """Shorten or omit a reason that cannot be stored; the order is voided all the same."""
     kept = {**data, "reason": data.get("reason"), "release": flag(data.get("release"))}
     reason = kept["reason"]
     kept["reason"] = reason[:_LONGEST_ID] or None if isinstance(reason, str) else None
@@ -98,7 +98,7 @@ def keep_reason(data: Mapping[str, object]) -> dict[str, object]:
 
 
 def is_blank(value: object) -> bool:
-    """Whether a value is a text of which people see nothing."""
+    """Whether a value is a text without visible characters."""
     return isinstance(value, str) and not value.strip()
 
 
@@ -128,7 +128,7 @@ def is_address(value: object) -> bool:
 
 
 def flag(value: object) -> object:
-    """Return true and false that are sent as text, and anything else as it is."""
+    """Return true and false that are sent as text, and anything else unchanged."""
     return _FLAGS.get(value.strip().lower(), value) if isinstance(value, str) else value
 
 
@@ -174,7 +174,7 @@ def _can_pass_on(name: str, value: object) -> bool:
 
 
 def _is_readable(value: object) -> bool:
-    """Whether a value has nothing in it that the decoder could not read."""
+    """Whether the decoder could read all of a value."""
     if isinstance(value, str | int | float | None):
         return True
     return isinstance(value, dict | list) and all(map(_is_readable, _members(value)))

@@ -1,4 +1,4 @@
-"""How often someone with a publishable key may ask for codes that are refused, before it looks like guessing."""
+"""How many refused codes a client with a publishable key may have, before it looks like guessing."""
 
 import ipaddress
 from datetime import timedelta
@@ -6,15 +6,15 @@ from typing import Final
 
 BUDGET: Final = 20
 WINDOW: Final = timedelta(minutes=10)
-# Whoever has one IPv6 address usually has the 2^64 beside it.
+# The owner of one IPv6 address usually has the 2^64 around it.
 _IPV6_NETWORK: Final = 64
 
 
 def guesser(remote: str | None, forwarded_for: str, trusted_proxies: int) -> str:
     """Return whose budget a request draws on: the client's IPv4 address, or its IPv6 network.
 
-    Of `X-Forwarded-For` only what the trusted proxies wrote themselves counts, the last entries: with `n` proxies in
-    front, the client is the nth from the end. What cannot be read as an address shares one budget.
+    In `X-Forwarded-For` only the last entries count, which the trusted proxies wrote: with `n` proxies in front, the
+    client is the nth from the end. Everything that is not an address shares one budget.
     """
     address = remote or ""
     if trusted_proxies:

@@ -1,6 +1,6 @@
-"""What is wrong with a code in an order, or what it takes off: the same rules for everybody who asks or reports.
+"""The fault of a code in an order, or its discount: the same rules for requests and events.
 
-Pure: nothing that is kept changes here.
+Pure: no state changes here.
 """
 
 from dataclasses import dataclass, replace
@@ -35,14 +35,12 @@ from services.redemption.domain.validity import (
     fault_of_state,
 )
 
-_FULL: Final = Fault(
-    "too_many_codes", f"The order has redeemed {MOST_REDEMPTIONS:,} codes, those that were taken back included."
-)
+_FULL: Final = Fault("too_many_codes", f"The order has redeemed {MOST_REDEMPTIONS:,} codes, including voided ones.")
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The order redeems nothing; `code` is the first at fault, as it was typed."""
+    """The order redeems nothing; `code` is the first faulty one, as typed."""
 
     code: str
     terms: CodeTerms | None
@@ -53,7 +51,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Appraisal:
-    """What one code would take off an order, or why it would not."""
+    """The discount of one code on an order, or why there is none."""
 
     code: str
     terms: CodeTerms | None
@@ -62,12 +60,12 @@ class Appraisal:
 
     @property
     def discount_minor(self) -> int | None:
-        """What it takes off in all."""
+        """Its total discount."""
         return None if self.taken is None else self.taken.amount_minor
 
 
 class Judged(NamedTuple):
-    """What is wrong with a code, or what it takes off; `drops_out_by` if only the order's codes are in its way."""
+    """The fault of a code, or its discount; `drops_out_by` if only the order's codes prevent it."""
 
     fault: Fault | None
     amount_minor: int | None = None
@@ -76,7 +74,7 @@ class Judged(NamedTuple):
 
 
 def appraise(purchase: Purchase, books: Books) -> list[Appraisal]:
-    """Judge each code of an order beside those before it that are good, and change nothing that is kept."""
+    """Judge each code of an order together with the good ones before it, without changing state."""
     order = books.orders.get(purchase.order)
     basket = basket_of(purchase, order, books)
     appraisals: list[Appraisal] = []
@@ -113,10 +111,10 @@ def _appraisal_of_known(
 
 
 def fault_of_repeat(known: Redemption, purchase: Purchase, order: OrderBook | None) -> Fault | None:
-    """Return why who asks means no repeat of a purchase that stands: it says another currency.
+    """Return why a request is not a repeat of a standing purchase: it has another currency.
 
-    One that was cancelled before it was heard of adds nothing up; nor does one that an event reports again, of which
-    only its time is noted, since what takes the first one back may not have been heard of yet.
+    A purchase that was cancelled before it was received adds nothing up; nor does one that an event reports again, of
+    which only the time is recorded, since the cancellation of the first may still be on its way.
     """
     if is_cancelled(order, purchase.happened):
         return None
@@ -124,21 +122,21 @@ def fault_of_repeat(known: Redemption, purchase: Purchase, order: OrderBook | No
 
 
 def bought(terms: CodeTerms, taken: Taken, purchase: Purchase) -> Bought:
-    """Return the purchase of one code, to be settled with what is known of its order."""
+    """Return the purchase of one code, to be settled with the facts of its order."""
     return Bought(terms.canonical, taken.amount_minor, purchase.subtotal_minor, purchase.happened)
 
 
 def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Basket:
-    """Return what the order has before the codes of this purchase.
+    """Return the order's codes before those of this purchase.
 
-    Of one that was cancelled before it was heard of, that is what it had until then: also what was taken back since
-    the purchase, and nothing that was bought later. A code that takes up one more use is not beside itself.
+    If it was cancelled before it was received, these are the codes that it had until then: including those taken back
+    since the purchase, and none bought later. A code that takes up one more use is not judged beside itself.
     """
     ended_by = cancelled_by(order, purchase.happened)
     own: tuple[OrderBook, ...] = () if order is None else (order,)
     if purchase.reserved_ref is not None and purchase.reserved_ref != purchase.order_ref:
         reserved = books.order((purchase.program_id, purchase.reserved_ref))
-        # It may have ended since it was found, and its order may have another now, which nobody named.
+        # It may have ended since it was found, and its order may have another one now, which the request does not name.
         own += (reserved,) if reserved.reservation_id == purchase.reservation_id else ()
     earlier: tuple[OrderCode, ...] = ()
     if order is not None and order.redemptions:
@@ -149,7 +147,7 @@ def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Bask
             if r.canonical not in again
             and (r.voided_at is None if ended_by is None else _stood_beside(r, purchase.happened, ended_by))
         ]
-        # A code that was redeemed again since it was taken back is in its order once.
+        # A code that was redeemed again after a void is in its order once.
         once = {r.canonical: r for r in reversed(beside)}
         earlier = tuple(OrderCode.of(redemption) for redemption in beside if once[redemption.canonical] is redemption)
     pot = Pot.of(purchase.lines, purchase.subtotal_minor, [code.before for code in earlier])
@@ -157,7 +155,7 @@ def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Bask
 
 
 def _taken_again(purchase: Purchase, order: OrderBook) -> set[str]:
-    """Return the codes that the order has redeemed, and that this purchase takes up another use of."""
+    """Return the codes that the order has redeemed and of which this purchase takes up another use."""
     if not order.is_taken_back:
         return set()
     asked = {wanted.canonical for wanted in purchase.codes if wanted.canonical is not None}
@@ -173,14 +171,14 @@ def _stood_beside(redemption: Redemption, purchase: Moment, ended_by: TakenBack)
 
 
 def meant(canonical: str | None, purchase: Purchase, books: Books) -> CodeTerms | None:
-    """Return the code that a string means to a purchase."""
+    """Return the code that a string means for a purchase."""
     if canonical is None:
         return None
     return meant_code(books.candidates.get((purchase.program_id, canonical), ()), purchase.occurred_at)
 
 
 def unknown(purchase: Purchase, books: Books) -> Fault:
-    """Return the fault of a string that means no code."""
+    """Return the fault of a string without a code."""
     if purchase.program_id in books.known_programs:
         return Fault("code_unknown", "The program has no such code.")
     return Fault("program_unknown", "There is no such program.")
@@ -196,7 +194,7 @@ def judge(
     is_reported: bool = False,
     is_limited: bool = True,
 ) -> Judged:
-    """Return what is wrong with the code, or what it takes off; limits do not matter to what takes up no use."""
+    """Return the fault of the code, or its discount; limits do not apply if no use is taken up."""
     if basket.is_full:
         return Judged(_FULL)
     fault = _fault_of_code(terms, purchase, basket, is_reported=is_reported)
@@ -216,7 +214,7 @@ def judge(
         blocked = fault_of_effect(terms, purchase.currency, amount, price, basket.codes)
     if limit is None:
         return Judged(blocked, amount, eligible, blocked)
-    # A limit that is reached without the order's other codes comes first: then they are not what is in the way.
+    # A limit that is reached without the order's other codes comes first: then these are not the cause.
     if basket.codes:
         alone = basket.without_codes()
         amount = discount_minor(terms, price, purchase.currency, alone.pot.left_of(eligible))
@@ -229,9 +227,10 @@ def judge(
 
 
 def _fault_of_order(purchase: Purchase, basket: Basket, *, is_reported: bool) -> Fault | None:
-    """Return why the purchase cannot be one of its order: it says another currency.
+    """Return why the purchase cannot belong to its order: it has another currency.
 
-    What the order holds has one too, for who asks; a reservation is no purchase, so it is in no paid one's way.
+    For a request, the order's reservation has a currency too; a reservation is no purchase, so it never stops a paid
+    one.
     """
     fault = fault_of_currencies(purchase.currency, basket.earlier)
     if fault is not None or is_reported:

@@ -1,4 +1,4 @@
-"""How often a code may be used: each limit against its count, what others hold, and what the order itself takes."""
+"""How often a code may be used: each limit against its count, the holds of others, and the order's own uses."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -19,9 +19,9 @@ def fault_of_limits(
     books: Books,
     basket: Basket,
 ) -> Fault | None:
-    """Return which limit one more use by a customer, given by both keys, would pass.
+    """Return the limit that one more use by a customer, given by both keys, would exceed.
 
-    The order's own holds never stand in its way.
+    The order's own holds are never in its way.
     """
     fault = _fault_of_code(terms, books, basket) or _fault_of_coupon(terms, books, basket)
     if fault is not None or terms.restrictions is UNRESTRICTED:
@@ -34,7 +34,7 @@ def fault_of_limits(
 
 
 def hold(held: Iterable[HeldCode], books: Books, *, sign: int = 1) -> None:
-    """Keep these uses from other orders, or with `sign` -1 let them go."""
+    """Hold these uses, or release them with `sign` -1."""
     for each in held:
         for count in counts_of_hold(each, books):
             count.held += sign
@@ -44,7 +44,7 @@ def hold(held: Iterable[HeldCode], books: Books, *, sign: int = 1) -> None:
 
 
 def release(book: OrderBook, books: Books) -> None:
-    """End the reservation of an order; what it held is free."""
+    """End the reservation of an order and release its holds."""
     if book.reservation_id is None:
         return
     if book.is_holding:
@@ -55,7 +55,7 @@ def release(book: OrderBook, books: Books) -> None:
 
 
 def counts_of_hold(held: HeldCode, books: Books) -> Iterator[Count]:
-    """Yield every count from which a hold takes one."""
+    """Yield every count of which a hold takes one."""
     counts = [books.code_counts.get(held.code_id), books.coupon_counts.get(held.coupon_id)]
     yield from (count for count in counts if count is not None)
     yield from books.customer(held.coupon_id, held.customer_key, held.mailbox_key)
@@ -111,7 +111,7 @@ def _fault_of_periods(terms: CodeTerms, moment: datetime, books: Books, basket: 
     if not limits:
         return None
     counts = books.periods(terms.coupon_id, moment)
-    # A hold may be redeemed in this period or the next, so it counts in each.
+    # A hold may be redeemed in this period or the next, so it counts in both.
     held = _others(books.coupon_counts[terms.coupon_id], _own_of_coupon(terms, basket))
     taken = len(basket.added_of(terms.coupon_id)) + held
     passed_over = [books.periods(r.coupon_id, r.occurred_at) for r in basket.passed_over_of(terms.coupon_id)]

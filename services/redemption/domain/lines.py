@@ -1,6 +1,6 @@
-"""What codes take of an order's lines, and which lines of one request are which of another of the same order.
+"""The discounts of codes on an order's lines, and the matching of lines between requests of the same order.
 
-Requests may list the lines in another order, or split them: a line is known by its product and its price.
+Requests may list the lines in another order, or split them: a line is identified by its product and its price.
 """
 
 import json
@@ -12,56 +12,56 @@ from services.redemption.domain.purchase import Line
 
 
 class Taken(NamedTuple):
-    """What a code takes: in all, and by line as (line, product, minor units); None where that is unknown."""
+    """The discount of a code: in total, and per line as (line, product, minor units); None if that is unknown."""
 
     amount_minor: int | None
     lines: tuple[tuple[int, str | None, int], ...] | None = None
 
     @property
     def as_text(self) -> str | None:
-        """The lines as they are kept."""
+        """The lines in stored form."""
         return None if self.lines is None else json.dumps(self.lines, separators=(",", ":"))
 
 
 class Earlier(NamedTuple):
-    """What a code took by an earlier request, and the lines that it listed; None where they were not kept."""
+    """The discount of a code in an earlier request, and the lines that it listed; None if they were not stored."""
 
     taken: Taken
     lines: tuple[Line, ...] | None = None
 
 
 class Located(NamedTuple):
-    """What was taken of each line, and of products that no line has room for any more."""
+    """The discount of each line, and of products for which no line has room any more."""
 
     by_line: list[int]
     elsewhere: dict[str | None, int]
 
 
 def taken_of(amount_minor: int | None, text: str | None) -> Taken:
-    """Return what a code took, as it was kept."""
+    """Return the discount of a code from its stored form."""
     if text is None:
         return Taken(amount_minor)
     return Taken(amount_minor, tuple((line, product, minor) for line, product, minor in json.loads(text)))
 
 
 def prices_text(lines: tuple[Line, ...] | None) -> str | None:
-    """Return what the lines of an order cost, as it is kept."""
+    """Return the prices of an order's lines in stored form."""
     if lines is None:
         return None
     return json.dumps([(line.product_id, line.amount_minor) for line in lines], separators=(",", ":"))
 
 
-# Read once for all codes of an order, which mostly bring the same.
+# Read once for all codes of an order, which are usually the same.
 @lru_cache(64)
 def lines_of(text: str | None) -> tuple[Line, ...] | None:
-    """Return the lines of an order whose prices were kept."""
+    """Return the lines of an order whose prices were stored."""
     return None if text is None else tuple(Line(product, minor) for product, minor in json.loads(text))
 
 
 def places_now(earlier: Sequence[Line], now: Sequence[Line]) -> list[int | None]:
-    """Return where each line of an earlier request stands now: the first of its equals is the first of them now.
+    """Return the present position of each line of an earlier request: equal lines match in order.
 
-    None where the order has no such line any more.
+    None if the order no longer has such a line.
     """
     places: dict[Line, list[int]] = {}
     for place in reversed(range(len(now))):
@@ -70,13 +70,13 @@ def places_now(earlier: Sequence[Line], now: Sequence[Line]) -> list[int | None]
 
 
 def locate(earlier: Iterable[Earlier], now: Sequence[Line]) -> Located:
-    """Return what codes of earlier requests took of the lines as they are listed now.
+    """Return the discounts of earlier requests' codes on the present lines.
 
-    What a line took that is there no more is shared by the other lines of its product: first by those that are new,
-    as where it was split. No line gives more than it costs.
+    The discount of a line that is gone is shared by the other lines of its product: first by new ones, as after a
+    split. No line gives more than it costs.
     """
     left = [line.amount_minor or 0 for line in now]
-    # Most requests of an order list the same lines; and what has moved is shared once for all that did from one list.
+    # Most requests of an order list the same lines; what has moved is shared once per list.
     places: dict[tuple[Line, ...], Sequence[int | None]] = {}
     moved: dict[tuple[tuple[Line, ...], str | None], int] = {}
     for taken, listed in earlier:
@@ -108,7 +108,7 @@ def _take(amount: int, places: Sequence[int], left: list[int]) -> int:
 
 
 def shares(amount: int, weights: Sequence[int]) -> list[int]:
-    """Split an amount pro rata: whole parts that sum up to it, the largest remainders first, ties by place.
+    """Split an amount pro rata: whole parts that sum up to it, the largest remainders first, ties by position.
 
     No part is larger than its weight as long as the amount is not larger than their sum.
     """

@@ -1,4 +1,4 @@
-"""Which redemptions somebody wants to see."""
+"""The filter of a list of redemptions."""
 
 import uuid
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Place: TypeAlias = tuple[datetime, uuid.UUID]
 
 @dataclass(frozen=True, slots=True)
 class RedemptionFilter:
-    """Which redemptions are wanted: those that fit all that is given; a customer is named as `Buyer.key` does it."""
+    """A filter: every given member must match; a customer is named like `Buyer.key`."""
 
     program_id: uuid.UUID
     order_ref: str | None = None
@@ -29,17 +29,17 @@ class RedemptionFilter:
 
 @dataclass(frozen=True, slots=True)
 class RedemptionPage:
-    """Redemptions, the latest first, and after which to go on; None at the end. A page can be short before that."""
+    """Redemptions, latest first, and the one to continue after; None at the end. A page can be short before that."""
 
     redemptions: Sequence[Redemption]
     next_after: Place | None
 
 
 def first_moment(day: date, timezone: str) -> datetime:
-    """Return the first moment of a day in a time zone: where its first hour is skipped, when the clocks go on."""
+    """Return the first moment of a day in a time zone; if its first hour is skipped, the moment after the gap."""
     return datetime.combine(day, time.min, zone_named(timezone)).astimezone(UTC)
 
 
 def moment_after(day: date, timezone: str) -> datetime:
-    """Return the first moment of the next day: what is before it is of this day at the latest."""
+    """Return the first moment of the next day: everything before it belongs to this day or earlier."""
     return first_moment(day + timedelta(days=1), timezone)

@@ -1,4 +1,4 @@
-"""When things happened, and which of two is later: by their own times, whenever they are heard of."""
+"""When things happened, and which of two is later: by their own times, whenever they arrive."""
 
 import json
 from collections.abc import Iterable
@@ -8,15 +8,15 @@ from typing import Final
 
 # How far two clocks may be apart.
 CLOCK_ALLOWANCE: Final = timedelta(seconds=60)
-# The clock of this service, by which reservations are made and by which HTTP says when, unless a request does.
+# The clock of this service, used for reservations and for requests without a time.
 OWN_CLOCK: Final = "/mintwire/redemption/http"
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A time as the clock of its sender shows it, and the latest that it can be by ours: when it was first heard of.
+    """A time by the clock of its sender, and its upper bound by ours: when it was first received.
 
-    `clock` is the source of an event. None is a clock that is not known any more, and like no other.
+    `clock` is the source of an event. None is an unknown clock, and equal to no other.
     """
 
     claimed_at: datetime
@@ -25,16 +25,16 @@ class Moment:
 
 
 def moment(claimed_at: datetime | None, effective_at: datetime, clock: str | None) -> Moment:
-    """Return the moment of what is taken to have happened at `effective_at`, within the day before we heard of it."""
+    """Return the moment of something that counts as of `effective_at`, within the day before it was received."""
     if claimed_at is None:
         return Moment(effective_at, effective_at, clock)
     return Moment(claimed_at, min(claimed_at, effective_at), clock)
 
 
 def is_later(purchase: Moment, taken_back: Moment) -> bool:
-    """Whether a purchase was made after a cancellation or refund, which then means an earlier one.
+    """Whether a purchase was made after a cancellation or refund, which then applies to an earlier one.
 
-    Times of one clock are compared exactly. Those of two clocks have to be further apart than clocks may be.
+    Times of one clock are compared exactly. Those of two clocks must differ by more than clocks may.
     """
     if purchase.clock is not None and purchase.clock == taken_back.clock:
         return purchase.claimed_at > taken_back.claimed_at
@@ -49,13 +49,13 @@ def is_newer(one: Moment, other: Moment) -> bool:
 
 
 def text_of(moments: Iterable[Moment]) -> str:
-    """Return moments as they are kept together."""
+    """Return moments in stored form."""
     kept = [(each.claimed_at.isoformat(), each.known_at.isoformat(), each.clock) for each in moments]
     return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
 
 
 def moments_of(text: str) -> tuple[Moment, ...]:
-    """Return moments that were kept."""
+    """Return moments from their stored form."""
     return tuple(
         Moment(datetime.fromisoformat(claimed), datetime.fromisoformat(known), clock)
         for claimed, known, clock in json.loads(text)

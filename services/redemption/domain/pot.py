@@ -1,6 +1,6 @@
-"""The one pot that an order's codes take from: its subtotal and its lines, and what each code takes of which line.
+"""The pot from which an order's codes take their discounts: its subtotal and its lines.
 
-Nothing here knows codes by name or counts: amounts in, amounts out, exact in integers.
+Nothing here knows codes or counts: amounts in, amounts out, exact in integers.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from services.redemption.domain.lines import Earlier, Taken, locate, shares
 from services.redemption.domain.purchase import Line
 from services.redemption.domain.terms import CodeTerms, percentage
 
-# What is left of one line, and the part of the subtotal that no line tells of, as the place behind the last.
+# The rest of each line, and the part of the subtotal outside all lines, as the position after the last.
 Places = tuple[int, ...]
 
 
 @dataclass(slots=True)
 class Pot:
-    """What is left for the next code. `left_minor` is None where the subtotal is unknown.
+    """What is left for the next code. `left_minor` is None if the subtotal is unknown.
 
-    A code that took nobody knows how much leaves it unknown what is left: `is_known` is False from then on.
+    After a code with an unknown discount the rest is unknown: `is_known` is False from then on.
     """
 
     lines: tuple[Line, ...] | None
@@ -29,7 +29,7 @@ class Pot:
 
     @classmethod
     def of(cls, lines: tuple[Line, ...] | None, subtotal_minor: int | None, earlier: Sequence[Earlier]) -> "Pot":
-        """Open the pot of an order, without what its codes took before, of lines that may be listed otherwise now."""
+        """Open the pot of an order, less its codes' earlier discounts, on lines that may be listed differently now."""
         by_line = locate(earlier, lines or ()).by_line
         left = [(line.amount_minor or 0) - taken for line, taken in zip(lines or (), by_line, strict=True)]
         pot = cls(lines, subtotal_minor, subtotal_minor, left)
@@ -43,14 +43,14 @@ class Pot:
         return pot
 
     def price_minor(self, eligible: Places | None) -> int | None:
-        """Return what the eligible lines cost before any code, and never more than the subtotal; None for the order."""
+        """Return the price of the eligible lines before any code, at most the subtotal; None for the whole order."""
         if eligible is None or self.lines is None:
             return self.subtotal_minor
         price = sum(self.lines[place].amount_minor or 0 for place in eligible)
         return price if self.subtotal_minor is None else min(price, self.subtotal_minor)
 
     def left_of(self, eligible: Places | None) -> int | None:
-        """Return what is left of the eligible lines, or of the whole order; None where that is unknown."""
+        """Return what is left of the eligible lines, or of the whole order; None if that is unknown."""
         if not self.is_known or (eligible is None and self.left_minor is None):
             return None
         if eligible is None:
@@ -59,7 +59,7 @@ class Pot:
         return left if self.left_minor is None else min(left, self.left_minor)
 
     def has_left(self, taken: Taken) -> bool:
-        """Whether what a code took of these lines is left: in all and of each line, as far as that is known."""
+        """Whether the discount of a code on these lines is left: in total and per line, if that is known."""
         if self.left_minor is not None and (taken.amount_minor or 0) > self.left_minor:
             return False
         if self.lines is None or taken.lines is None:
@@ -90,9 +90,9 @@ class Pot:
 def discount_minor(
     terms: CodeTerms, price_minor: int | None, currency: str | None, left_minor: int | None
 ) -> int | None:
-    """Return what the terms take off, in minor units of the order's currency; None when unknowable.
+    """Return the discount of the terms, in minor units of the order's currency; None if it is unknown.
 
-    A percentage is of the price before other codes, rounded half up, and never more than what is left.
+    A percentage applies to the price before other codes, rounded half up, and never more than what is left.
     """
     if price_minor is None or left_minor is None:
         return None

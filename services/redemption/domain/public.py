@@ -1,4 +1,4 @@
-"""Judging codes for anybody: what orders and customers have done is left out, so that no answer tells of it."""
+"""Judges codes for anyone: without the history of orders and customers, so that no answer reveals it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,12 +15,12 @@ CUSTOMER_REQUIRED: Reason = "customer_required"
 def appraise_publicly(purchase: Purchase, books: Books) -> list[Appraisal] | None:
     """Judge the codes of an order; None if any is refused, whatever the reason.
 
-    The purchase names no order. A limit per customer is held against nobody; where nobody is named and codes lack
-    nothing else, they are refused as `customer_required`, which is the one reason that is told.
+    The purchase names no order. Limits per customer are not applied; codes that lack only a customer are refused as
+    `customer_required`, the one reason that is returned.
     """
     appraisals = appraise(purchase, _without_customers(books))
     if purchase.buyer.key is None and _are_good(appraisals):
-        # Without a customer no count of one is looked at.
+        # Without a customer, no count of one is read.
         appraisals = appraise(purchase, books)
     return appraisals if _are_good(appraisals) else None
 
@@ -35,7 +35,7 @@ def _without_customers(books: Books) -> Books:
 
 
 def _unlimited(terms: CodeTerms) -> CodeTerms:
-    # Nor whether an address is the partner's.
+    # Nor does the answer reveal whether an address is the partner's.
     terms = terms if terms.allows_self_referral else replace(terms, allows_self_referral=True)
     if terms.restrictions.customer_limit is None:
         return terms

@@ -1,4 +1,4 @@
-"""What is asked about an order: to redeem its codes, to hold them for a while, to take it back."""
+"""The requests about an order: to redeem its codes, to hold them, to take it back."""
 
 import uuid
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from shared.mailboxes import mailbox
 
 LATEST_REPORT = timedelta(hours=24)
 
-# Part of every redemption's id: with another namespace a repeated event would make another redemption.
+# Part of every redemption's id: with another namespace, a repeated event would create another redemption.
 _REDEMPTIONS = uuid.UUID("0192e4b6-7f3c-7c11-9d0a-6f1f5a0c2e41")
 
 OrderKey = tuple[uuid.UUID, str]
@@ -28,7 +28,7 @@ class WantedCode:
 
 @dataclass(frozen=True, slots=True)
 class Buyer:
-    """Who buys, as far as the checkout says. `erased` are those of its keys, in plain, that were erased."""
+    """The customer, if the checkout names one. `erased` are the plain keys that were erased."""
 
     id: str | None = None
     email: str | None = None
@@ -37,12 +37,12 @@ class Buyer:
 
     @property
     def key(self) -> str | None:
-        """By what a customer is known: the id, else the mailbox. If it was erased since, what stands for that."""
+        """The customer's key: the id, else the mailbox; if it was erased since, its placeholder."""
         return self._kept(self.id_key if self.id is not None else self.email_key)
 
     @property
     def mailbox_key(self) -> str | None:
-        """By what it is known besides: the mailbox of one with an id."""
+        """The second key: the mailbox of a customer with an id."""
         return None if self.id is None else self._kept(self.email_key)
 
     @property
@@ -52,21 +52,21 @@ class Buyer:
 
     @property
     def kept_id(self) -> str | None:
-        """The id as it is kept."""
+        """The id in stored form."""
         return self._kept(self.id_key) if self._is_past(self.id_key) else self.id
 
     @property
     def kept_email(self) -> str | None:
-        """The address as it is kept."""
+        """The address in stored form."""
         return self._kept(self.email_key) if self._is_past(self.email_key) else self.email
 
     @property
     def is_past(self) -> bool:
-        """Whether it was erased after this purchase, so that nothing else about it is kept either."""
+        """Whether it was erased after this purchase, so that nothing else about it is stored either."""
         return self._is_past(self.id_key if self.id is not None else self.email_key)
 
     def is_known_as(self, customer_id: str | None) -> bool:
-        """Whether an id, or what stands for it, is this buyer's."""
+        """Whether an id, or its placeholder, is this buyer's."""
         if self.id is None or customer_id is None or customer_id == self.id:
             return self.id == customer_id
         found = self.erased.get(f"id:{self.id}")
@@ -74,12 +74,12 @@ class Buyer:
 
     @property
     def id_key(self) -> str | None:
-        """The key of its id, in plain."""
+        """The key of its id, in plain text."""
         return None if self.id is None else f"id:{self.id}"
 
     @property
     def email_key(self) -> str | None:
-        """The key of its mailbox, in plain."""
+        """The key of its mailbox, in plain text."""
         return f"email:{mailbox(self.email)}" if self.email is not None and self.email.strip() else None
 
     def _is_past(self, key: str | None) -> bool:
@@ -94,20 +94,20 @@ NOBODY = Buyer()
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of an order: its product, and what it costs in minor units, as far as the checkout says."""
+    """One line of an order: its product, and its price in minor units, if the checkout gives them."""
 
     product_id: str | None
     amount_minor: int | None
 
 
-# Not frozen, for the reason that `CodeTerms` has.
+# Not frozen, for the same reason as `CodeTerms`.
 @dataclass(slots=True)
 class Purchase:
     """One order with its codes, paid or about to be; no two codes have the same canonical form.
 
-    `reserved_ref` is the order reference under which the reservation that it names was made, if there is one.
-    `traceparent` is the trace that it belongs to, for what is told of it. `occurred_at` decides whether a code was
-    valid; whether something else was later is for `happened`, by the time that the clock of its sender shows.
+    `reserved_ref` is the order reference of the reservation that it names, if there is one. `traceparent` is its trace,
+    for the events about it. `occurred_at` decides whether a code was valid; `happened` decides what was later, by the
+    clock of its sender.
     """
 
     program_id: uuid.UUID
@@ -133,16 +133,16 @@ class Purchase:
 
     @property
     def said_at(self) -> datetime:
-        """When it happened at the earliest: by its sender's word, however old, but not after it was heard of."""
+        """The earliest time that it can have happened: the sender's, however old, but not after it was received."""
         return self.occurred_at if self.claimed_at is None else min(self.claimed_at, self.occurred_at)
 
     @property
     def order(self) -> OrderKey:
-        """What names the order."""
+        """The key of the order."""
         return self.program_id, self.order_ref
 
     def redemption_id(self, canonical: str) -> uuid.UUID:
-        """Return the id of the redemption of one code by this event: the same however often it is decided."""
+        """Return the id of the redemption of one code by this event, the same for every decision."""
         return derived_id(_REDEMPTIONS, str(self.program_id), self.source, self.event_id, canonical)
 
     @property
@@ -153,7 +153,7 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class HoldRequest:
-    """Codes to be kept for an order until a time."""
+    """Codes to hold for an order until a time."""
 
     purchase: Purchase
     reservation_id: uuid.UUID
@@ -162,9 +162,9 @@ class HoldRequest:
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """An order is taken back, or `amount_minor` of what was paid for it. `release` is None where nobody said.
+    """An order is taken back, or `amount_minor` of its payment. `release` is None if it was not given.
 
-    `happened` decides which purchases are meant, and whether their uses become free again.
+    `happened` decides which purchases are affected, and whether their uses become free again.
     """
 
     id: uuid.UUID
@@ -185,13 +185,13 @@ class Cancellation:
 
     @property
     def order(self) -> OrderKey:
-        """What names the order."""
+        """The key of the order."""
         return self.program_id, self.order_ref
 
 
 @dataclass(frozen=True, slots=True)
 class VoidRequest:
-    """One redemption is taken back, whatever becomes of the rest of its order."""
+    """One redemption is taken back, independent of the rest of its order."""
 
     program_id: uuid.UUID
     order_ref: str
@@ -203,13 +203,13 @@ class VoidRequest:
 
     @property
     def order(self) -> OrderKey:
-        """What names the order."""
+        """The key of the order."""
         return self.program_id, self.order_ref
 
 
 @dataclass(frozen=True, slots=True)
 class VoidById:
-    """One redemption is to be taken back; its order is still to be found."""
+    """One redemption is to be taken back; its order has yet to be found."""
 
     program_id: uuid.UUID
     redemption_id: uuid.UUID
@@ -219,7 +219,7 @@ class VoidById:
     traceparent: str | None = None
 
     def within(self, order_ref: str) -> VoidRequest:
-        """Return the same with the order that the redemption is of."""
+        """Return the same with the order of the redemption."""
         return VoidRequest(
             program_id=self.program_id,
             order_ref=order_ref,
@@ -232,5 +232,5 @@ class VoidById:
 
 
 def effective_time(claimed_at: datetime, first_received_at: datetime) -> datetime:
-    """Return the time of a purchase: as its sender claims it, within the 24 hours before we first received it."""
+    """Return the time of a purchase: the sender's, within the 24 hours before we first received it."""
     return min(max(claimed_at, first_received_at - LATEST_REPORT), first_received_at)

@@ -1,4 +1,4 @@
-"""Refused tries as they are kept and listed: which door refused what to which order, and how often."""
+"""Refused tries as stored and listed: what was refused to which order, where, and how often."""
 
 import uuid
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ Door = Literal["event", "redemption", "reservation"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A refused try. Over HTTP those of one order, code and reason are one, tried `times`, the last time then.
+    """A refused try. Over HTTP, tries with the same order, code and reason are one, with `times` and the last time.
 
-    `code` is as it was typed first. `source` and `event_id` name the event, or over HTTP its first request.
+    `code` is as first typed. `source` and `event_id` name the event, or over HTTP the first request.
     """
 
     id: uuid.UUID
@@ -36,7 +36,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectionFilter:
-    """Which refused tries are wanted: those that fit all that is given, first tried within these times."""
+    """A filter: every given member must match, and the first try lies within these times."""
 
     program_id: uuid.UUID
     order_ref: str | None = None
@@ -50,7 +50,7 @@ class RejectionFilter:
 
 @dataclass(frozen=True, slots=True)
 class RejectionPage:
-    """Refused tries, the latest first, and after which to go on; None at the end. A page can be short before that."""
+    """Refused tries, latest first, and the one to continue after; None at the end. A page can be short before that."""
 
     rejections: Sequence[Rejection]
     next_after: Place | None

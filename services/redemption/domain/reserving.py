@@ -37,7 +37,7 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
         if known is not None and known.voided_at is None:
             if (fault := fault_of_repeat(known, purchase, order)) is not None:
                 return Refused(wanted.text, terms, *fault)
-            return Refused(wanted.text, terms, "code_used", "The order has redeemed the code already.")
+            return Refused(wanted.text, terms, "code_used", "The order has already redeemed the code.")
         if known is not None:
             return Refused(wanted.text, terms, *TAKEN_BACK)
         limited = is_limited(order, terms, purchase.happened)
@@ -77,10 +77,10 @@ def reserve(request: HoldRequest, books: Books) -> Reserved | Refused:
 
 
 def hold_until(asked: datetime, held: datetime | None, *, has_ended: bool) -> datetime:
-    """Return until when a reservation holds that is `held` so far, if it is live, and is asked for again.
+    """Return the new end of a repeated reservation that is live and `held` until now.
 
-    It never gets shorter; once a code of it has ended it does not get longer either, or it could outlive its end for
-    ever.
+    It never gets shorter; once one of its codes has ended it does not get longer either, or it could outlive that end
+    forever.
     """
     if held is None:
         return asked

@@ -1,6 +1,6 @@
-"""What the events of one order come to: which purchases stand and what was paid for them, by the times of the events.
+"""The result of one order's events: which purchases stand and what was paid for them, by the times of the events.
 
-A function of the facts alone: in whatever order the events arrive, the same facts have the same outcome.
+A function of the facts alone: the same facts have the same result, in whatever order the events arrive.
 """
 
 import json
@@ -15,7 +15,7 @@ from services.redemption.domain.terms import ReleasePolicy
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """A purchase of one code. `voided_alone` is when somebody voided this redemption and no other."""
+    """A purchase of one code. `voided_alone` is when only this redemption was voided."""
 
     canonical: str
     discount_minor: int | None
@@ -26,9 +26,9 @@ class Bought:
 
 @dataclass(frozen=True, slots=True)
 class TakenBack:
-    """A cancellation or, with an amount, a refund of a part. It means the purchases before it.
+    """A cancellation or, with an amount, a partial refund. It applies to the purchases before it.
 
-    `releases` is False where it was said that uses stay taken; None where what was said is not known any more.
+    `releases` is False if uses must stay taken; None if that is no longer known.
     """
 
     happened: Moment
@@ -48,17 +48,17 @@ class Settlement:
         return self.ended_by[place] is None and self.bought[place].voided_alone is None
 
     def codes(self) -> "Codes":
-        """Return what all codes take off, bought before or after a purchase."""
+        """Return the discounts of all codes, bought before or after a purchase."""
         return Codes.of(self.bought, self.ended_by, range(len(self.bought)), None)
 
 
 def frees(back: TakenBack, policy: ReleasePolicy, until: datetime | None) -> bool:
-    """Whether what took a purchase back lets its use become free, by its own time, however late it is heard of."""
+    """Whether a cancellation or refund releases the use, by its own time, however late it arrives."""
     return back.releases is not False and may_release(policy, until, back.happened.known_at)
 
 
 def may_release(policy: ReleasePolicy, until: datetime | None, moment: datetime) -> bool:
-    """Whether the terms let a use become free again then."""
+    """Whether the terms release a use at that time."""
     match policy:
         case "always":
             return True
@@ -69,7 +69,7 @@ def may_release(policy: ReleasePolicy, until: datetime | None, moment: datetime)
 
 
 def backs_text(backs: Iterable[TakenBack]) -> str:
-    """Return cancellations as they are kept together."""
+    """Return cancellations in stored form."""
     kept = [
         (each.happened.claimed_at.isoformat(), each.happened.known_at.isoformat(), each.happened.clock, each.releases)
         for each in backs
@@ -78,7 +78,7 @@ def backs_text(backs: Iterable[TakenBack]) -> str:
 
 
 def backs_of(text: str) -> tuple[TakenBack, ...]:
-    """Return cancellations that were kept; those of before do not say whether uses stay taken."""
+    """Return cancellations from their stored form; old ones do not tell whether uses stay taken."""
     return tuple(
         TakenBack(
             Moment(datetime.fromisoformat(claimed), datetime.fromisoformat(known), clock),
@@ -89,11 +89,11 @@ def backs_of(text: str) -> tuple[TakenBack, ...]:
 
 
 def settle(bought: Sequence[Bought], taken_back: Sequence[TakenBack]) -> Settlement:
-    """Go through what was taken back in the order of its times, and end the purchases of which all went back.
+    """Apply cancellations and refunds in the order of their times, and end the purchases that are fully refunded.
 
-    A refund counts for the purchases before it. What was paid is the subtotal without the discounts of the codes
-    bought up to the refund; a code that was taken back before a purchase is no part of that purchase. Where nothing
-    was paid, a refund is of something else, such as the shipping; only a refund of nothing means the purchase then.
+    A refund applies to the purchases before it. The payment is the subtotal without the discounts of the codes
+    bought up to the refund; a code that was taken back before a purchase is not part of that purchase. If nothing
+    was paid, a refund concerns something else, such as shipping; only a refund of zero applies to the purchase then.
     """
     ended_by: list[TakenBack | None] = [None] * len(bought)
     refunded = [0] * len(bought)
@@ -117,7 +117,7 @@ def _paid_back(
     meant: Sequence[int],
     still_standing: Iterable[int],
 ) -> list[int]:
-    """Return of which purchases a refund is the last part of what was paid."""
+    """Return the purchases that a refund completes."""
     codes = Codes.of(bought, ended_by, meant, back.happened)
     ended = []
     for place in still_standing:
@@ -125,7 +125,7 @@ def _paid_back(
         if each.subtotal_minor is None:
             continue
         paid = each.subtotal_minor - codes.least
-        # What was taken back before is looked through only where it may decide.
+        # Earlier cancellations are read only if they may decide.
         if paid > 0 and refunded[place] >= paid - (codes.most - codes.least):
             paid = each.subtotal_minor - codes.taken_off(each.happened)
         if refunded[place] >= paid if paid > 0 else back.amount_minor == 0:
@@ -135,9 +135,9 @@ def _paid_back(
 
 @dataclass(slots=True)
 class Codes:
-    """What codes take off, each counted once: those that stand, and those that do not any more, by what ended them.
+    """The discounts of codes, each counted once: those that stand, and those that no longer do, by what ended them.
 
-    One that was voided alone counts until then; one of which nobody knows what it took off counts as nothing.
+    One that was voided alone counts until then; one with an unknown discount counts as zero.
     """
 
     least: int
@@ -153,7 +153,7 @@ class Codes:
         places: Iterable[int],
         until: Moment | None,
     ) -> "Codes":
-        """Look at the purchases at some places as they were at a time, or as they are now."""
+        """Collect the purchases at some positions in their state at a time, or now."""
         standing: dict[str, int] = {}
         gone: dict[Moment, dict[str, int]] = {}
         for place in places:
@@ -169,7 +169,7 @@ class Codes:
         return cls(least, gone, least + sum(sum(codes.values()) for codes in gone.values()))
 
     def taken_off(self, since: Moment) -> int:
-        """Return what the codes take off that stood at some time since a purchase."""
+        """Return the discounts of the codes that stood at some time since a purchase."""
         if since not in self.known:
             found: dict[str, int] = {}
             for ended_at, codes in self.gone.items():
@@ -180,10 +180,10 @@ class Codes:
 
 
 def by_time(taken_back: Sequence[TakenBack]) -> list[TakenBack]:
-    """Return what was taken back in the order of its times."""
+    """Return cancellations and refunds in the order of their times."""
     if len(taken_back) < 2:
         return list(taken_back)
-    # Times of several clocks need not have one order; from the same beginning the outcome is the same.
+    # Times of several clocks need not have a total order; the same initial order gives the same result.
     backs = sorted(
         taken_back,
         key=lambda back: (
@@ -197,7 +197,7 @@ def by_time(taken_back: Sequence[TakenBack]) -> list[TakenBack]:
 
 
 def by_claim(moment: Moment) -> tuple[object, ...]:
-    """Return a key that sorts moments the same way whoever heard of them first."""
+    """Return a key that sorts moments the same way in any order of arrival."""
     return moment.claimed_at, moment.known_at, moment.clock or ""
 
 

@@ -1,6 +1,6 @@
-"""Makes an order what its facts say: voids what does not stand any more, and redeems again what was voided too early.
+"""Settles an order by its facts: voids what no longer stands, and redeems again what was voided too early.
 
-A cancellation that is heard of late may say that an order was smaller than was known, so that less of it went back.
+A cancellation that arrives late may show that an order was smaller than known, so that less of it was refunded.
 """
 
 import uuid
@@ -32,16 +32,16 @@ from services.redemption.domain.uses import (
 )
 from shared.derived_ids import derived_id
 
-# Part of the ids of redemptions that were revived.
+# Part of the ids of revived redemptions.
 _REVIVED: Final = uuid.UUID("0192f0a5-0c1e-7d52-8a34-52d7b6f9c3e8")
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What became of an order's redemptions: voided, redeemed again, and commissions of those that stand.
+    """The changes of an order's redemptions: voided, redeemed again, and commissions of those that stand.
 
-    `restated` were voided before, and only now is known whether their uses are free. `late` are uses of purchases that
-    were taken back, which are found out by what is heard of now.
+    `restated` were voided before, but only now is it known whether their uses are free. `late` are uses of purchases
+    that were taken back, discovered by what has just arrived.
     """
 
     voids: tuple[Voided, ...] = ()
@@ -56,9 +56,9 @@ NO_CHANGES: Final = Changes()
 
 @dataclass(slots=True)
 class _Code:
-    """Which redemptions of one code stand for which of its episodes.
+    """The redemption of each episode of one code.
 
-    Those of `kept` were taken back and leave their uses taken. `others` are what no episode needs any more.
+    Those in `kept` were taken back and leave their uses taken. `others` are no longer needed by any episode.
     """
 
     canonical: str
@@ -80,14 +80,14 @@ def settle_order(
     made: frozenset[uuid.UUID] = frozenset(),
     standing: Standing | None = None,
 ) -> Changes:
-    """Bring the redemptions of an order in line with what stands; `by` is what was just heard, if it takes back.
+    """Bring the redemptions of an order in line with what stands; `by` is the newly arrived cancellation or refund.
 
-    `made` are redemptions that are new with all that there is to say of them.
+    `made` are redemptions that are new and complete.
     """
     if not order.is_taken_back:
         return Changes(earnings=earn(order, books, made))
     standing = standing or Standing.of(order)
-    # By code, so that limits are met in the same order by all; and what becomes free before what takes up a use.
+    # By code, so that all apply limits in the same order; and released uses before new ones.
     codes = [_code(canonical, order, standing, books) for canonical in sorted(standing.episodes)]
     voids = tuple(void for code in codes for void in _void_ended(code, order, books, by))
     freed = [restated for code in codes for restated in _free_others(code, books)]
@@ -107,16 +107,16 @@ def release_until(moment: Moment, order: OrderBook, books: Books) -> None:
 
 
 def _code(canonical: str, order: OrderBook, standing: Standing, books: Books) -> _Code:
-    """Find for each episode that leaves a use taken the redemption that has it."""
+    """Find the redemption of each episode that leaves a use taken."""
     mine = [
         r for r in order.redemptions if r.canonical == canonical and (r.voided_at is None or r.is_voided_alone is False)
     ]
     if any(redemption.code_id not in books.code_counts for redemption in mine):
-        # Nothing that was heard of is about this code, so it is not locked.
+        # Nothing new is about this code, so it is not locked.
         return _Code(canonical, (), [], [])
     heard = {(back.happened.claimed_at, back.happened.clock) for back in order.taken_back if back.releases is not None}
     others = [r for r in mine if r.voided_at is None or (r.confirmed.claimed_at, r.confirmed.clock) in heard]
-    # What is not known any more of a cancellation leaves what it voided as it is.
+    # If a cancellation's `release` is no longer known, what it voided stays as it is.
     settled = {r.id for r in mine} - {r.id for r in others}
     kept: list[tuple[Episode, Redemption | None]] = []
     for episode in standing.episodes[canonical]:
@@ -145,7 +145,7 @@ def _void_ended(code: _Code, order: OrderBook, books: Books, by: Cancellation | 
             continue
         for episode in reversed(code.episodes):
             if (back := episode.ended_by) is not None and any(redemption is each for each in episode.redemptions):
-                # Where an episode leaves a use taken, another redemption has that.
+                # If an episode leaves a use taken, another redemption has it.
                 is_free = back.releases is not None or frees(back, redemption.release_policy, redemption.release_until)
                 yield _void(redemption, back, order, books, by, is_free=is_free)
                 break
@@ -161,14 +161,14 @@ def _void(
     is_free: bool,
 ) -> Voided:
     if back is None:
-        raise ValueError("What nothing took back stands.")
+        raise ValueError("Without a cancellation it stands.")
     release_until(back.happened, order, books)
     at = by.occurred_at if by is not None and by.happened == back.happened else back.happened.known_at
     return void(redemption, at, back.happened, None if by is None else by.reason, books, is_free=is_free)
 
 
 def _free_others(code: _Code, books: Books) -> Iterator[Voided]:
-    """Give back the uses that are not taken any more."""
+    """Release the uses that are no longer taken."""
     for redemption in code.others:
         if redemption.voided_at is not None and redemption.is_counted:
             give_back(redemption, books)
@@ -177,7 +177,7 @@ def _free_others(code: _Code, books: Books) -> Iterator[Voided]:
 
 
 def _take_up(code: _Code, books: Books) -> Iterator[Voided]:
-    """Count again what became free too early, where limits allow."""
+    """Count uses again that were released too early, if limits allow."""
     for _, owner in code.kept:
         if owner is not None and not owner.is_counted and _fits(owner, books):
             count(owner, books)
@@ -186,7 +186,7 @@ def _take_up(code: _Code, books: Books) -> Iterator[Voided]:
 
 
 def _note_ends(code: _Code, books: Books) -> None:
-    """Keep with what was voided what took it back first, as is known by now."""
+    """Record with voided redemptions what took them back first, as known by now."""
     ends = [(owner, episode.ended_by) for episode, owner in code.kept if owner is not None]
     for redemption in code.others:
         mine = [each for each in code.episodes if any(redemption is r for r in each.redemptions)]
@@ -198,7 +198,7 @@ def _note_ends(code: _Code, books: Books) -> None:
 
 
 def _make_up(code: _Code, order: OrderBook, books: Books) -> Iterator[Voided]:
-    """Record the uses of purchases that were taken for the same as others, and were new ones, where limits allow."""
+    """Record the uses of purchases that had counted as repeats but were new, if limits allow."""
     for episode, owner in code.kept:
         terms = _terms(episode.redemptions[0], books)
         if owner is not None or terms is None or (back := episode.ended_by) is None:
@@ -212,7 +212,7 @@ def _make_up(code: _Code, order: OrderBook, books: Books) -> Iterator[Voided]:
 
 
 def _revive_standing(code: _Code, order: OrderBook, books: Books, standing: Standing) -> Iterator[Use]:
-    """Redeem a code again that was voided and stands, unless its limits or the order's other codes forbid it by now."""
+    """Redeem a voided code again that stands, unless its limits or the order's other codes now forbid it."""
     voided = [r for r in order.redemptions if r.canonical == code.canonical and r.is_voided_alone is False]
     if code.live is None or not voided or any(r.voided_at is None for r in code.others):
         return
@@ -228,7 +228,7 @@ def _revive_standing(code: _Code, order: OrderBook, books: Books, standing: Stan
 
 
 def _again(like: Redemption, episode: Episode, happened: Moment, terms: CodeTerms) -> Redemption:
-    """Return a redemption like one that was voided, under an id of its own, for an episode that may be another one."""
+    """Return a redemption like a voided one, with its own id, for a possibly different episode."""
     first = episode.bought[0]
     is_same = like.bought[0] == first
     at = like.occurred_at if is_same else first.known_at
@@ -255,7 +255,7 @@ def _terms(redemption: Redemption, books: Books) -> CodeTerms | None:
 
 
 def _fits_beside_others(voided: Redemption, order: OrderBook) -> bool:
-    """Whether a code still fits into its order: others that it was not judged beside may have been redeemed since."""
+    """Whether a code still fits into its order: others may have been redeemed since it was judged."""
     others = [OrderCode.of(redemption) for redemption in order.redemptions if redemption.voided_at is None]
     if any(exclusion(voided.coupon_id, voided.combination, other) is not None for other in others):
         return False

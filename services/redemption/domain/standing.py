@@ -1,6 +1,6 @@
-"""Which codes of an order stand, by its facts: the purchases kept with its redemptions, and what was taken back.
+"""Which codes of an order stand, by its facts: the purchases stored with its redemptions, cancellations and refunds.
 
-Nothing is changed here; `settling` makes the order what this says.
+Nothing is changed here; `settling` applies the result.
 """
 
 import uuid
@@ -15,10 +15,10 @@ from services.redemption.domain.terms import CodeTerms
 
 @dataclass(slots=True)
 class Episode:
-    """One time that an order had a code, which is one use: by the purchases made before the first of them had ended.
+    """One period in which an order had a code, which is one use: the purchases made before the first had ended.
 
-    `ended_by` is what took back the last of them, None while one stands. `redemptions` are those that the purchases
-    are kept with, each once.
+    `ended_by` is what took back the last of them, None while one stands. `redemptions` are those with which the
+    purchases are stored, each once.
     """
 
     ended_by: TakenBack | None
@@ -28,7 +28,7 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The newest purchase that stands, by code, and what took back the newest purchase of each redemption.
+    """The newest standing purchase of each code, and what took back the newest purchase of each redemption.
 
     `episodes` are those of each code, in the order of their times; only the last may stand.
     """
@@ -51,7 +51,7 @@ class Standing:
                 if newest is None or is_newer(bought.happened, newest):
                     live[bought.canonical] = bought.happened
             elif (back := settlement.ended_by[place]) is not None:
-                # In the order of the times: of several purchases of one redemption the newest counts.
+                # In the order of the times: the newest of several purchases of one redemption counts.
                 ended[redemption.id] = back
         return cls(settlement, live, ended, _episodes(facts, settlement))
 
@@ -62,13 +62,13 @@ def is_cancelled(order: OrderBook | None, happened: Moment) -> bool:
 
 
 def cancelled_by(order: OrderBook | None, happened: Moment) -> TakenBack | None:
-    """Return the first cancellation of an order that means a purchase."""
+    """Return the first cancellation of an order that applies to a purchase."""
     backs = _enders(order, happened)
     return backs[-1] if backs and backs[-1].amount_minor is None else None
 
 
 def is_limited(order: OrderBook | None, terms: CodeTerms, happened: Moment) -> bool:
-    """Whether limits matter to a purchase: not if it was cancelled, so that its use is surely free."""
+    """Whether limits apply to a purchase: not if it was cancelled, so that its use is certainly free."""
     if not is_cancelled(order, happened):
         return True
     backs = _enders(order, happened)
@@ -76,9 +76,9 @@ def is_limited(order: OrderBook | None, terms: CodeTerms, happened: Moment) -> b
 
 
 def is_taken_back(order: OrderBook | None, bought: Sequence[Bought], repeated: Sequence[Bought] = ()) -> bool:
-    """Whether what was cancelled or refunded of an order means these purchases of it too, so that none would stand.
+    """Whether an order's cancellations and refunds apply to these purchases too, so that none would stand.
 
-    `repeated` are those made with them, of codes that the order has.
+    `repeated` are those of the same request, for codes that the order has.
     """
     if order is None or not order.is_taken_back or not bought:
         return False
@@ -93,9 +93,9 @@ def bought_again(redemption: Redemption, happened: Moment) -> Bought:
 
 
 def known_of(order: OrderBook, canonical: str, happened: Moment) -> Redemption | None:
-    """Return what an order has of a code: a redemption that stands, or one with which the purchase was taken back.
+    """Return an order's redemption of a code: a standing one, or one with which the purchase was taken back.
 
-    None if the purchase takes up a use of its own: it stands, or was taken back alone and leaves its use taken.
+    None if the purchase takes up its own use: it stands, or was taken back alone and leaves its use taken.
     """
     mine = [redemption for redemption in order.redemptions if redemption.canonical == canonical]
     standing = next((redemption for redemption in mine if redemption.voided_at is None), None)
@@ -115,7 +115,7 @@ def known_of(order: OrderBook, canonical: str, happened: Moment) -> Redemption |
 
 
 def _episode_of(order: OrderBook, like: Redemption, happened: Moment) -> Episode:
-    """Return the episode in which one more purchase of a code that the order had would be."""
+    """Return the episode of one more purchase of a code that the order had."""
     facts: list[_Fact] = [*_facts(order), (bought_again(like, happened), None)]
     facts.sort(key=_by_claim)
     settlement = settle([bought for bought, _ in facts], order.taken_back)
@@ -123,7 +123,7 @@ def _episode_of(order: OrderBook, like: Redemption, happened: Moment) -> Episode
 
 
 def _enders(order: OrderBook | None, happened: Moment) -> list[TakenBack]:
-    """Return what may take back a purchase, whatever was paid, in the order of the times, up to a cancellation."""
+    """Return what may take back a purchase, whatever the payment, in the order of the times, up to a cancellation."""
     found: list[TakenBack] = []
     for back in () if order is None else by_time(order.taken_back):
         if not is_later(happened, back.happened):

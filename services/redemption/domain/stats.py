@@ -1,4 +1,4 @@
-"""What statistics of redemptions are asked for, and what they say."""
+"""Requests for statistics of redemptions, and their results."""
 
 import uuid
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class TooMuch(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsFilter:
-    """Whose figures are wanted, in which steps, and what they are grouped by: the `groups` largest, and the rest."""
+    """A filter of figures, their steps, and their grouping: the `groups` largest, and the rest."""
 
     program_id: uuid.UUID
     bounds: Sequence[datetime]

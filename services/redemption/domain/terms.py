@@ -17,7 +17,7 @@ MinimumApplies = Literal["eligible", "order"]
 
 @dataclass(frozen=True, slots=True)
 class Restrictions:
-    """What most codes have none of."""
+    """Limits that most codes lack."""
 
     code_is_first_order_only: bool = False
     coupon_is_first_order_only: bool = False
@@ -55,10 +55,10 @@ class Restrictions:
 UNRESTRICTED = Restrictions()
 
 
-# Not frozen: made for each code of each request, a frozen one would take four times as long for nothing else.
+# Not frozen: built for each code of each request, a frozen one would take four times as long.
 @dataclass(slots=True)
 class CodeTerms:
-    """A code with its coupon, partner and program as they are now."""
+    """A code with its coupon, partner and program in their present state."""
 
     code_id: uuid.UUID
     program_id: uuid.UUID
@@ -110,17 +110,17 @@ class CodeTerms:
         return min(self.code_expires_at, self.coupon_expires_at)
 
     def static_amount(self, currency: str | None) -> int | None:
-        """What a static discount takes off in that currency; None where it has no amount."""
+        """The static discount in that currency; None without an amount."""
         if currency is not None and currency == self.currency:
             return self.amount_minor
         return self.restrictions.amounts_by_currency.get(currency or "")
 
 
 def meant_code(candidates: Sequence[CodeTerms], occurred_at: datetime) -> CodeTerms | None:
-    """Choose among the codes that bear or bore one string.
+    """Choose among the codes that have or had one string.
 
-    The one that was live at that time; otherwise the live one, since a checkout's clock may be behind; otherwise the
-    one that was archived last, so that a refusal can name it.
+    The one that was live at that time; otherwise the live one, since a checkout's clock may be slow; otherwise the
+    one archived last, so that a refusal can name it.
     """
     if len(candidates) <= 1:
         return candidates[0] if candidates else None
@@ -136,9 +136,9 @@ def percentage(amount_minor: int, percent_hundredths: int) -> int:
 
 
 def discount_ends_at(terms: CodeTerms, occurred_at: datetime) -> datetime | None:
-    """Return until when the discount is granted on what is bought again.
+    """Return until when repeat purchases get the discount.
 
-    `once` ends with the order itself, `lifetime` never, which is None. Days, months and years are counted on the
+    `once` ends with the order itself, `lifetime` never (None). Days, months and years are counted on the
     program's calendar: a month ends at the same time of the same day of the month there, or of its last.
     """
     value = terms.duration_value or 0
@@ -157,22 +157,22 @@ def discount_ends_at(terms: CodeTerms, occurred_at: datetime) -> datetime | None
             case _:
                 return occurred_at
     except (OverflowError, ValueError):
-        # Beyond the calendar is as good as never.
+        # Beyond the calendar means never.
         return None
 
 
 def _on_calendar(moment: datetime, timezone: str, later: Callable[[datetime], datetime]) -> datetime:
-    """Return a later moment as the calendar and clocks of a time zone have it."""
+    """Return a later moment by the calendar and clocks of a time zone."""
     zone = zone_named(timezone)
     local = later(moment.astimezone(zone).replace(tzinfo=None)).replace(tzinfo=zone)
-    # A time that comes twice there means the second; one that is skipped, the one as much later.
+    # A repeated time means the second one; a skipped time, the one after the gap.
     return max(local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
 
 
 @cache
 def zone_named(name: str) -> tzinfo:
     """Return a time zone."""
-    # Programs have only zones that are known, but no purchase shall fail by one that is not known here.
+    # Programs have only known zones, but no purchase may fail because of an unknown one.
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""What an order comes to: the money of its purchases, of what its codes take off, and of what went back."""
+"""The totals of an order: its purchases, its discounts, and its refunds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from services.redemption.domain.lines import Earlier, lines_of, locate, taken_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """In minor units; None where the checkout did not tell enough. Lines are (line, product, what is taken off)."""
+    """In minor units; None if the checkout gave too little information. Lines are (line, product, discount)."""
 
     currency: str | None
     subtotal_minor: int | None
@@ -22,7 +22,7 @@ class Totals:
 
 
 def totals_of(order: OrderBook) -> Totals:
-    """Add up what stands of an order; the subtotal is that of its latest purchase, taken back or not."""
+    """Add up an order's standing codes; the subtotal is that of its latest purchase, taken back or not."""
     standing = [redemption for redemption in order.redemptions if redemption.voided_at is None]
     latest = _latest(standing or order.redemptions)
     subtotal = latest.subtotal_minor if latest else None
@@ -42,7 +42,7 @@ def totals_of(order: OrderBook) -> Totals:
 
 
 def _latest(redemptions: Sequence[Redemption]) -> Redemption | None:
-    # They are in the order in which they were decided.
+    # They are in order of decision.
     return max(reversed(redemptions), key=attrgetter("occurred_at"), default=None)
 
 
@@ -59,7 +59,7 @@ def _sum(amounts: list[int | None]) -> int | None:
 
 
 def _lines(standing: Sequence[Redemption]) -> tuple[tuple[int, str | None, int], ...] | None:
-    """Return what is taken off the lines of the latest request that told any; further ones are there no more."""
+    """Return the discounts on the lines of the latest request that listed any, and on lines that are gone."""
     latest = _latest([redemption for redemption in standing if redemption.prices is not None])
     now = (lines_of(latest.prices) if latest else None) or ()
     taken = [Earlier(taken_of(r.discount_minor, r.lines), lines_of(r.prices)) for r in standing]

@@ -1,4 +1,4 @@
-"""Uses of codes: recorded and counted when an order redeems one, voided and given back when it is taken back."""
+"""Uses of codes: recorded and counted when an order redeems one, voided and released when it is taken back."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from services.redemption.domain.terms import CodeTerms, discount_ends_at
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One code redeemed by an order, with the counts just after it."""
+    """One code redeemed by an order, with the counts right after it."""
 
     redemption: Redemption
     terms: CodeTerms
@@ -26,7 +26,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Voided:
-    """One redemption that was just voided, with the counts just after it."""
+    """One redemption that was just voided, with the counts right after it."""
 
     redemption: Redemption
     is_released: bool
@@ -37,7 +37,7 @@ class Voided:
 
 
 class Choice(NamedTuple):
-    """A code that an order may redeem, and what it takes off."""
+    """A code that an order may redeem, and its discount."""
 
     terms: CodeTerms
     taken: Taken
@@ -100,7 +100,7 @@ def count(redemption: Redemption, books: Books) -> None:
 
 
 def use_of(redemption: Redemption, terms: CodeTerms, books: Books) -> Use:
-    """Return a redemption with the counts as they are now."""
+    """Return a redemption with the present counts."""
     code, coupon = books.code_counts[redemption.code_id], books.coupon_counts.get(redemption.coupon_id)
     if coupon is None:
         return Use(redemption, terms, code.uses, code.version, None, None)
@@ -117,9 +117,9 @@ def void(
     is_free: bool,
     is_alone: bool = False,
 ) -> Voided:
-    """Void a redemption that stands, and give its use back if that becomes free.
+    """Void a standing redemption, and release its use if it becomes free.
 
-    `by` is what took it back; `is_alone` if that was no event of its order.
+    `by` is what took it back; `is_alone` if that was not an event of its order.
     """
     mark_voided(redemption, books.order((redemption.program_id, redemption.order_ref)), moment, by, reason)
     redemption.is_voided_alone = is_alone
@@ -131,7 +131,7 @@ def void(
 
 
 def voided_of(redemption: Redemption, books: Books, *, is_released: bool) -> Voided:
-    """Return a redemption that was voided, with the counts as they are now."""
+    """Return a voided redemption with the present counts."""
     code, coupon = books.code_counts[redemption.code_id], books.coupon_counts.get(redemption.coupon_id)
     return Voided(
         redemption,
@@ -144,7 +144,7 @@ def voided_of(redemption: Redemption, books: Books, *, is_released: bool) -> Voi
 
 
 def mark_voided(redemption: Redemption, order: OrderBook, moment: datetime, by: Moment, reason: str | None) -> None:
-    """Note when and by what a redemption was taken back; never before its purchase, of the last day at most."""
+    """Record when and by what a redemption was taken back; never before its purchase, and within the last day."""
     redemption.purchases = text_of(redemption.bought)
     redemption.voided_at = order.apart(redemption.canonical, max(moment, redemption.occurred_at))
     redemption.confirm(by)
@@ -153,7 +153,7 @@ def mark_voided(redemption: Redemption, order: OrderBook, moment: datetime, by: 
 
 
 def give_back(redemption: Redemption, books: Books) -> None:
-    """Take a redemption out of every count that it was counted in."""
+    """Take a redemption out of every count that includes it."""
     redemption.is_counted = False
     books.code_counts[redemption.code_id].give_back()
     coupon = books.coupon_counts.get(redemption.coupon_id)

@@ -1,6 +1,6 @@
 """Taking redemptions back: which ones a cancellation or a refund voids, and whether a use becomes free again.
 
-A redemption is voided once. What comes before its purchase is heard of stays on the order and meets it there.
+A redemption is voided once. A cancellation that arrives before its purchase stays on the order and applies later.
 """
 
 import uuid
@@ -31,9 +31,9 @@ _FREE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """What a cancellation came to: the voids, all redemptions of the order, and the refund to be recorded.
+    """The result of a cancellation: the voids, all redemptions of the order, and the refund to be recorded.
 
-    `is_part` says that less than the whole order was taken back, also where that was recorded before.
+    `is_part` tells that less than the whole order was taken back, even if that was recorded before.
     """
 
     redemptions: tuple[Redemption, ...]
@@ -49,7 +49,7 @@ class Cancelled:
 
     @property
     def notice(self) -> str | None:
-        """What to say where nothing was taken back."""
+        """The notice if nothing was taken back."""
         if self.is_full:
             return _FULL
         if self.voids:
@@ -67,11 +67,11 @@ class Cancelled:
 
 
 def cancel(cancellation: Cancellation, books: Books) -> Cancelled:
-    """Void what stands of the purchases made until then; where only a part of what was paid goes back, record it.
+    """Void standing purchases made until then; record a partial refund.
 
-    The part that makes up for all that was paid voids the purchase too.
+    A refund that completes the payment voids the purchase too.
 
-    A refund that is recorded already does nothing again; raises RefundReused if it was of another amount.
+    A repeat of a recorded refund does nothing; raises RefundReused if its amount differs.
     """
     order = books.order(cancellation.order)
     if (known := next((refund for refund in order.refunds if refund.id == cancellation.id), None)) is not None:
@@ -107,7 +107,7 @@ def void_one(request: VoidRequest, books: Books) -> Cancelled:
         return Cancelled(())
     if found.voided_at is not None:
         return Cancelled((found,))
-    # Whoever asks means what he sees: a purchase that was reported with a later time is taken back too.
+    # The caller means the displayed redemption: a purchase reported with a later time is taken back too.
     by = Moment(request.occurred_at, request.occurred_at, OWN_CLOCK)
     by = by if by.claimed_at >= found.confirmed.claimed_at else found.confirmed
     is_free = request.release is not False
@@ -118,7 +118,7 @@ def void_one(request: VoidRequest, books: Books) -> Cancelled:
 
 
 def notice(order: OrderBook) -> str | None:
-    """Return what to say of an order that was taken back, but of which something stands, or nothing is known yet."""
+    """Return the notice for a cancelled or refunded order of which something stands, or nothing is known yet."""
     if not order.redemptions and order.is_taken_back:
         return _AWAITED if order.cancelled is not None else _KEPT
     standing = [redemption for redemption in order.redemptions if redemption.voided_at is None]
@@ -134,7 +134,7 @@ def notice(order: OrderBook) -> str | None:
 
 
 def _unpayable(redemptions: Sequence[Redemption]) -> str | None:
-    """Return why no amount can be all that was paid for what stands, if so."""
+    """Return why no refund can complete the payment of what stands, if so."""
     standing = [redemption for redemption in redemptions if redemption.voided_at is None]
     subtotals = [redemption.subtotal_minor for redemption in standing if redemption.subtotal_minor is not None]
     if not subtotals:

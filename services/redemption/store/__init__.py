@@ -1,1 +1,1 @@
-"""The SQL of the redemption service: locks, what is read under them, and what a decision writes."""
+"""The SQL of the redemption service: locks, reads under them, and the writes of decisions."""

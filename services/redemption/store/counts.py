@@ -1,4 +1,4 @@
-"""The counts that only some codes have: what is held of them, uses per customer and per period, and budgets."""
+"""The counts that only some codes have: holds, uses per customer and per period, and budgets."""
 
 import json
 import uuid
@@ -22,8 +22,8 @@ CROSS JOIN LATERAL (
     SELECT h.currency, count(*)::int AS held, coalesce(sum(h.discount_minor), 0)::bigint AS held_minor
     FROM holds h WHERE h.coupon_id = k.id AND h.expires_at > $2 GROUP BY h.currency OFFSET 0) h
 """
-# A customer has few redemptions and fewer holds; the locks on its counters keep them from changing. By one key are
-# counted those that bear it as the first or, being a mailbox, as the second one; by two those that bear both.
+# A customer has few redemptions and fewer holds; the locks on its counters keep them from changing. One key counts
+# the rows with it as the first key or, if it is a mailbox, as the second; two keys count the rows with both.
 COUNT_CUSTOMERS = Statement("""
 SELECT c.coupon_id, c.customer_key, c.mailbox_key,
        (SELECT count(*)::int FROM redemptions r
@@ -40,7 +40,7 @@ SELECT c.coupon_id, c.customer_key, c.mailbox_key,
             AND h.mailbox_key IS NOT NULL AND h.expires_at > $now) AS held
 FROM @c(coupon_id uuid, customer_key text, mailbox_key text)
 """)
-# The same where some of them were erased: rows bear what stands for the customer, and rows since the erasure its name.
+# The same if some of them were erased: rows have the customer's placeholder, and rows since the erasure its name.
 COUNT_ERASED_CUSTOMERS = Statement("""
 SELECT c.coupon_id, c.customer_key, c.mailbox_key,
        (SELECT count(*)::int FROM redemptions r
@@ -62,7 +62,7 @@ FROM (
     FROM @u(coupon_id uuid, customer_key text, mailbox_key text, names jsonb, mailboxes jsonb)
     OFFSET 0) c
 """)
-# A period that has no counter yet, or one by another time zone, is counted from the redemptions.
+# A period without a counter yet, or with one by another time zone, is counted from the redemptions.
 READ_PERIODS = Statement("""
 WITH wanted AS MATERIALIZED (
     SELECT m.coupon_id, m.moment, m.is_known, p.period, date_trunc(p.period, m.moment, m.timezone) AS starts_at,
@@ -98,7 +98,7 @@ async def add_held(
     *,
     reads_all: bool = False,
 ) -> None:
-    """Note in these counts and budgets what live holds keep of them; with `reads_all` both are looked at."""
+    """Add the live holds to these counts and budgets; with `reads_all` both are read."""
     if codes or reads_all:
         for row in await connection.fetch(COUNT_HELD_CODES, list(codes), now):
             codes[row["id"]].held = row["held"]
@@ -114,7 +114,7 @@ async def add_held(
 async def count_customers(
     connection: Connection, customers: Collection[CustomerKey], now: datetime, aliases: Aliases
 ) -> dict[CustomerKey, Count]:
-    """Return how often customers have used coupons, and hold them."""
+    """Return how often customers have used and hold coupons."""
     keys: dict[str, list[Any]] = {
         "coupon_id": [customer[0] for customer in customers],
         "customer_key": [customer[1] for customer in customers],
@@ -138,9 +138,9 @@ async def count_customers(
 async def read_periods(
     connection: Connection, moments: Sequence[tuple[uuid.UUID, datetime, str, bool]]
 ) -> tuple[dict[PeriodKey, Count], dict[tuple[uuid.UUID, datetime], dict[str, datetime]]]:
-    """Return the counts of the periods in which times lie, and by coupon and quarter of an hour which these are.
+    """Return the counts of the periods that contain the times, and these periods by coupon and quarter of an hour.
 
-    With each time go the program's time zone and whether the coupon's counters are by it.
+    Each time comes with the program's time zone and whether the coupon's counters use it.
     """
     wanted = sorted({(coupon_id, quarter(moment), *zone) for coupon_id, moment, *zone in moments})
     counts: dict[PeriodKey, Count] = {}
@@ -159,7 +159,7 @@ async def read_periods(
 
 
 async def count_spent(connection: Connection, budgets: Sequence[tuple[uuid.UUID, str]]) -> dict[uuid.UUID, int]:
-    """Return what the uses of coupons have taken off in a currency."""
+    """Return the discounts of coupons' uses in a currency."""
     coupon_ids, currencies = [budget[0] for budget in budgets], [budget[1] for budget in budgets]
     rows = await connection.fetch(COUNT_SPENT, coupon_ids, currencies)
     return {row["coupon_id"]: row["spent_minor"] for row in rows}

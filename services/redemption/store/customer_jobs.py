@@ -1,4 +1,4 @@
-"""Jobs that export or erase a customer: made, shown, ended when every service has done its part, and forgotten."""
+"""Jobs that export or erase a customer: created, shown, ended when every service has done its part, and removed."""
 
 import json
 import uuid
@@ -13,8 +13,8 @@ from shared.database.pool import Connection, affected
 from shared.database.rows import Statement
 from shared.erasing import CustomerJob, JobKind
 
-# What this service has its own part of still to do. An export waits for erasures of its customer that were asked for
-# before: it would keep what these are about to take out.
+# The jobs whose part in this service is not done. An export waits for earlier erasures of its customer: it would store
+# what these are about to remove.
 LIST_OWN_JOBS = """
 SELECT j.id, j.program_id, j.kind, j.keys, j.digests, j.actor, j.created_at
 FROM customer_jobs j
@@ -33,13 +33,13 @@ WITHDRAW_EXPORTS = """
 UPDATE customer_jobs SET state = 'withdrawn', keys = '{}', finished_at = coalesce(finished_at, $3)
 WHERE program_id = $1 AND kind = 'export' AND state <> 'withdrawn' AND digests && $2::text[]
 """
-# Whether every transaction has ended that may not have known of the job.
+# Whether every transaction that may not have known of the job has ended.
 IS_SETTLED = "SELECT pg_snapshot_xmin(pg_current_snapshot()) > marked_by FROM customer_jobs WHERE id = $1"
 COUNT_RUNNING = """
 SELECT count(*) FROM (SELECT FROM customer_jobs WHERE program_id = $1 AND state = 'running' LIMIT $2) counted
 """
 LOCK_PROGRAM = "SELECT pg_advisory_xact_lock(7236190, hashtext($1))"
-# The keys go when nobody needs them any more.
+# The keys are removed when they are no longer needed.
 FINISH_JOBS = """
 UPDATE customer_jobs j SET state = 'done', keys = '{}', finished_at = $1
 WHERE j.state = 'running'
@@ -88,17 +88,17 @@ DELETE FROM customer_jobs WHERE id = ANY (ARRAY(
 
 
 async def list_own_jobs(connection: Connection) -> list[CustomerJob]:
-    """Return the jobs that this service has still to do its own part of."""
+    """Return the jobs whose part in this service is not done."""
     return [job_of(row) for row in await connection.fetch(LIST_OWN_JOBS, JOBS_AT_ONCE)]
 
 
 async def lock_program(connection: Connection, program_id: uuid.UUID) -> None:
-    """Let the jobs of a program be made one after the other."""
+    """Serialise the creation of a program's jobs."""
     await connection.execute(LOCK_PROGRAM, str(program_id))
 
 
 async def count_running(connection: Connection, program_id: uuid.UUID, most: int) -> int:
-    """Return how many jobs of a program are under way, counted up to a bound."""
+    """Return how many jobs of a program are unfinished, counted up to a bound."""
     counted: int = await connection.fetchval(COUNT_RUNNING, program_id, most)
     return counted
 
@@ -125,18 +125,18 @@ async def insert_job(
 async def withdraw_exports(
     connection: Connection, program_id: uuid.UUID, digests: Sequence[str], now: datetime
 ) -> None:
-    """End the exports of a customer, done or not: nobody gets their lines any more."""
+    """End the exports of a customer, done or not: their lines are no longer available."""
     await connection.execute(WITHDRAW_EXPORTS, program_id, digests, now)
 
 
 async def is_settled(connection: Connection, job_id: uuid.UUID) -> bool:
-    """Whether whatever is written from now on knows of the job."""
+    """Whether every later write knows of the job."""
     settled: bool = await connection.fetchval(IS_SETTLED, job_id)
     return settled
 
 
 async def finish_jobs(connection: Connection, now: datetime) -> list[tuple[uuid.UUID, JobKind]]:
-    """End the jobs of which every service has done its part."""
+    """End the jobs that every service has completed."""
     if not await connection.fetchval(HAS_RUNNING, now):
         return []
     return [(row["id"], row["kind"]) for row in await connection.fetch(FINISH_JOBS, now)]
@@ -188,7 +188,7 @@ async def delete_withdrawn_lines(connection: Connection, program_id: uuid.UUID, 
 
 
 async def purge_events(connection: Connection, before: datetime, limit: int) -> int:
-    """Forget up to `limit` events of jobs that ended before a time."""
+    """Remove up to `limit` events of jobs that ended before a time."""
     return affected(await connection.execute(PURGE_EVENTS, before, limit))
 
 

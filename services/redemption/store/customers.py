@@ -1,4 +1,4 @@
-"""Customers as rows name them: which were erased, by which names they are known, and what their own file shows."""
+"""Customers as named in rows: which were erased, their names, and the contents of their own file."""
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
@@ -9,17 +9,17 @@ from zlib import crc32
 
 from shared.database.pool import Connection
 
-# How many rows are looked at for the other names of a customer; one that is behind so many is a shop's own account.
+# The number of rows that are read for the other names of a customer; one with more is a shop's own account.
 ROWS_LOOKED_AT: Final = 20_000
 
-# Whoever counts a customer's uses shares this lock, taken before it looks whether the customer was erased; an erasure
-# is marked under it alone. So all who count at one time know the customer by the same name. Buckets bound the server's
-# lock table; they are in order, so that nobody waits in a circle.
+# A transaction that counts a customer's uses shares this lock, taken before it checks for an erasure; an erasure is
+# marked under it exclusively. So concurrent counts use the same name of the customer. Buckets bound the server's lock
+# table; they are sorted, so that there is no deadlock.
 CUSTOMER_LOCK_CLASS: Final = 7_236_191
 CUSTOMER_LOCK_BUCKETS: Final = 256
 SHARE_CUSTOMERS = "SELECT pg_advisory_xact_lock_shared($1, b.id) FROM unnest($2::int[]) AS b (id)"
 HOLD_CUSTOMERS = "SELECT pg_advisory_xact_lock($1, b.id) FROM unnest($2::int[]) AS b (id)"
-# One by one along the key, as everything that purchases look up.
+# One at a time by the key, like every lookup of purchases.
 FIND_ERASED = """
 SELECT e.program_id, e.digest, e.erased_at
 FROM unnest($1::uuid[], $2::text[]) AS w (program_id, digest), LATERAL (
@@ -31,7 +31,7 @@ INSERT INTO erased_customers AS e (program_id, digest, erased_at)
 SELECT $1, d.digest, $3 FROM unnest($2::text[]) AS d (digest) ORDER BY d.digest
 ON CONFLICT (program_id, digest) DO UPDATE SET erased_at = greatest(e.erased_at, excluded.erased_at)
 """
-# By the mailbox beside an id there is an index per coupon: each of the program's is asked in turn.
+# The second key, a mailbox, is indexed per coupon: each of the program's coupons is searched in turn.
 FIND_NAMES = """
 SELECT DISTINCT n.name FROM (
     (SELECT r.mailbox_key AS name FROM redemptions r
@@ -70,7 +70,7 @@ SELECT $1, e.event_id, e.is_whole FROM unnest($2::uuid[], $3::boolean[]) AS e (e
 ON CONFLICT (job_id, event_id) DO UPDATE SET is_whole = c.is_whole OR excluded.is_whole
 """
 READ_EVENTS = "SELECT id, body FROM events WHERE id = ANY ($1::uuid[]) ORDER BY id"
-# Rows as they are, for the customer's own file.
+# Rows unchanged, for the customer's own file.
 SHOW_REDEMPTIONS = """
 SELECT r.order_ref, to_jsonb(r) AS shown FROM redemptions r WHERE r.id = ANY ($1::uuid[]) ORDER BY r.id
 """
@@ -99,12 +99,12 @@ class Named:
 
 
 async def share_customers(connection: Connection, customers: Collection[tuple[uuid.UUID, str]]) -> None:
-    """Keep customers (program, key in plain) from being erased while their uses are counted."""
+    """Lock customers (program, plain key) against erasure while their uses are counted."""
     await connection.execute(SHARE_CUSTOMERS, CUSTOMER_LOCK_CLASS, _buckets(customers))
 
 
 async def hold_customers(connection: Connection, program_id: uuid.UUID, keys: Collection[str]) -> None:
-    """Wait until nobody counts uses of customers, and keep others from it."""
+    """Wait until no transaction counts uses of customers, and lock them out."""
     await connection.execute(HOLD_CUSTOMERS, CUSTOMER_LOCK_CLASS, _buckets([(program_id, key) for key in keys]))
 
 
@@ -115,18 +115,18 @@ def _buckets(customers: Collection[tuple[uuid.UUID, str]]) -> list[int]:
 async def find_erased(
     connection: Connection, wanted: Sequence[tuple[uuid.UUID, str]]
 ) -> dict[tuple[uuid.UUID, str], datetime]:
-    """Return which digests stand for erased customers, and until when these bought what is kept under them."""
+    """Return which digests represent erased customers, and until when their purchases are stored under them."""
     rows = await connection.fetch(FIND_ERASED, [each[0] for each in wanted], [each[1] for each in wanted])
     return {(row["program_id"], row["digest"]): row["erased_at"] for row in rows}
 
 
 async def mark_erased(connection: Connection, program_id: uuid.UUID, digests: Sequence[str], now: datetime) -> None:
-    """Know customers by their digests from now on."""
+    """Mark customers as erased, by their digests."""
     await connection.execute(MARK_ERASED, program_id, digests, now)
 
 
 async def find_names(connection: Connection, program_id: uuid.UUID, keys: Sequence[str]) -> set[str]:
-    """Return the names that stand beside these in redemptions and holds, what stands for erased ones among them."""
+    """Return the names that occur with these in redemptions and holds, including placeholders of erased ones."""
     rows = await connection.fetch(FIND_NAMES, program_id, keys, ROWS_LOOKED_AT)
     return {row["name"] for row in rows}
 
@@ -134,18 +134,18 @@ async def find_names(connection: Connection, program_id: uuid.UUID, keys: Sequen
 async def find_redemptions(
     connection: Connection, program_id: uuid.UUID, keys: Sequence[str], after: uuid.UUID, limit: int
 ) -> list[tuple[uuid.UUID, str]]:
-    """Return the next redemptions that bear one of the keys, each with its order."""
+    """Return the next redemptions with one of the keys, each with its order."""
     rows = await connection.fetch(FIND_REDEMPTIONS, program_id, keys, after, limit)
     return [(row["id"], row["order_ref"]) for row in rows]
 
 
 async def read_names(connection: Connection, ids: Sequence[uuid.UUID]) -> list[Named]:
-    """Return redemptions with their names as they are now."""
+    """Return redemptions with their present names."""
     return [Named(**row) for row in await connection.fetch(READ_NAMES, ids)]
 
 
 async def add_events(connection: Connection, job_id: uuid.UUID, events: Mapping[uuid.UUID, bool]) -> None:
-    """Note events that name the customer of a job, and whether they are about it as a whole."""
+    """Record events that name the customer of a job, and whether they are about it as a whole."""
     await connection.execute(ADD_EVENTS, job_id, list(events), list(events.values()))
 
 
@@ -170,5 +170,5 @@ async def show_orders(
 async def show_holds(
     connection: Connection, program_id: uuid.UUID, keys: Sequence[str], limit: int
 ) -> list[tuple[str, str]]:
-    """Return what is held for a customer as JSON."""
+    """Return a customer's holds as JSON."""
     return [("hold", row["shown"]) for row in await connection.fetch(SHOW_HOLDS, program_id, keys, limit)]

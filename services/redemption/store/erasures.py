@@ -9,12 +9,12 @@ from services.redemption.store.customers import Named
 from shared import erasing
 from shared.database.pool import Connection
 
-# As a decision locks them: orders before all else, sorted.
+# Locked as in decisions: orders first, sorted.
 LOCK_ORDERS = """
 SELECT d.order_ref FROM orders d
 WHERE d.program_id = $1 AND d.order_ref = ANY ($2::text[]) ORDER BY d.order_ref FOR UPDATE
 """
-# What is erased already stays: another erasure may have been faster.
+# What is already erased stays: another erasure may have been faster.
 ERASE_REDEMPTIONS = """
 UPDATE redemptions r
 SET customer_id = CASE WHEN n.is_whole AND r.customer_id IS NOT NULL THEN n.customer_key ELSE r.customer_id END,
@@ -34,7 +34,7 @@ WITH refund AS (
 UPDATE orders d SET cancel_reason = $3
 WHERE d.program_id = $1 AND d.order_ref = ANY ($2::text[]) AND d.cancel_reason IS NOT NULL
 """
-# What others have bought may name the customer too, in what the checkout has noted and in reasons.
+# Purchases of others may name the customer too, in attributes and in reasons.
 READ_OTHERS = """
 SELECT s.id, s.order_ref, s.occurred_at, s.attributes, s.void_reason FROM (
     SELECT r.id, r.order_ref, r.occurred_at, r.attributes, r.void_reason FROM redemptions r
@@ -85,7 +85,7 @@ DELETE FROM customer_counters c USING (
 WHERE c.coupon_id = w.coupon_id AND c.customer_key = w.customer_key
 RETURNING c.coupon_id, c.customer_key, c.uses, c.use_limit
 """
-# Two counters may become one; its next use is counted from the redemptions, and sets the limit again.
+# Two counters may become one; the next use counts the redemptions again, and sets the limit.
 PUT_COUNTERS = """
 INSERT INTO customer_counters AS c (coupon_id, customer_key, uses, use_limit)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[]) ORDER BY 1, 2
@@ -94,14 +94,14 @@ ON CONFLICT (coupon_id, customer_key) DO UPDATE SET uses = greatest(c.uses, excl
 
 
 async def lock_orders(connection: Connection, program_id: uuid.UUID, order_refs: Sequence[str]) -> None:
-    """Keep decisions away from orders, as these keep each other."""
+    """Lock orders against decisions, as decisions do against each other."""
     await connection.execute(LOCK_ORDERS, program_id, order_refs)
 
 
 async def erase_redemptions(
     connection: Connection, program_id: uuid.UUID, erased: Sequence[tuple[Named, bool]]
 ) -> None:
-    """Write redemptions with other names; of those that are erased as a whole, and their orders, reasons go too."""
+    """Write redemptions with other names; remove the reasons of those erased as a whole, and of their orders."""
     await connection.execute(
         ERASE_REDEMPTIONS,
         [named.id for named, _ in erased],
@@ -115,7 +115,7 @@ async def erase_redemptions(
 
 
 async def erase_events(connection: Connection, bodies: Mapping[uuid.UUID, bytes]) -> None:
-    """Keep other bodies of events that name a customer."""
+    """Write other bodies of events that name a customer."""
     await connection.fetchval(ERASE_EVENTS, list(bodies), list(bodies.values()))
 
 
@@ -131,9 +131,9 @@ async def erase_holds(connection: Connection, program_id: uuid.UUID, digests: Ma
 
 
 async def erase_counters(connection: Connection, program_id: uuid.UUID, digests: Mapping[str, str], limit: int) -> int:
-    """Put up to `limit` counters of a customer under its digests; return how many."""
+    """Move up to `limit` counters of a customer to its digests; return how many."""
     rows = await connection.fetch(TAKE_COUNTERS, program_id, list(digests), limit)
-    # Names that were counted apart never have one digest, but a digest may be there already.
+    # Names that were counted separately never share a digest, but the digest may exist already.
     await connection.execute(
         PUT_COUNTERS,
         [row["coupon_id"] for row in rows],
@@ -146,7 +146,7 @@ async def erase_counters(connection: Connection, program_id: uuid.UUID, digests:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What is said in words of a redemption; `attributes` are JSON."""
+    """The texts of a redemption; `attributes` are JSON."""
 
     id: uuid.UUID
     order_ref: str
@@ -158,12 +158,12 @@ class Told:
 async def read_others(
     connection: Connection, program_id: uuid.UUID, after: tuple[datetime, uuid.UUID], limit: int
 ) -> list[Told]:
-    """Return the next redemptions of a program, whosever they are."""
+    """Return the next redemptions of a program, of any customer."""
     return [Told(**row) for row in await connection.fetch(READ_OTHERS, program_id, *after, limit)]
 
 
 async def erase_others(connection: Connection, told: Sequence[Told]) -> None:
-    """Say something else of redemptions; their orders are locked."""
+    """Write other texts of redemptions; their orders are locked."""
     await connection.execute(
         ERASE_OTHERS,
         [each.id for each in told],
@@ -180,7 +180,7 @@ async def read_history(connection: Connection, after: uuid.UUID, limit: int) -> 
 async def read_reasons(
     connection: Connection, program_id: uuid.UUID, after: str, limit: int
 ) -> list[tuple[str, list[str]]]:
-    """Return the next orders of a program, each with the reasons for which it was taken back."""
+    """Return the next orders of a program with the reasons of their cancellations and refunds."""
     orders = await connection.fetch(READ_REASONS, program_id, after, limit)
     reasons = {row["order_ref"]: [row["cancel_reason"]] if row["cancel_reason"] else [] for row in orders}
     for row in await connection.fetch(READ_REFUND_REASONS, program_id, list(reasons)):
@@ -189,5 +189,5 @@ async def read_reasons(
 
 
 async def erase_reasons(connection: Connection, program_id: uuid.UUID, order_refs: Sequence[str]) -> None:
-    """Keep no reason for which orders were taken back."""
+    """Remove the reasons of orders' cancellations and refunds."""
     await connection.execute(ERASE_REASONS, program_id, order_refs, erasing.ERASED)

@@ -6,8 +6,8 @@ from datetime import datetime
 from services.redemption.domain.guesses import BUDGET, WINDOW
 from shared.database.pool import Connection
 
-# Charged before the code is looked at: guesses sent at once cannot all be made before the first has failed. A window
-# starts with its first guess. Rows of windows that are over are cleared away a few at a time by whoever comes by.
+# Charged before the code is read: concurrent guesses cannot all run before the first has failed. A window starts with
+# its first guess. Later requests clear rows of ended windows, a few at a time.
 CHARGE_GUESS = """
 WITH cleared AS (
     DELETE FROM guesses WHERE (key_id, address) IN (
@@ -23,7 +23,7 @@ ON CONFLICT (key_id, address) DO UPDATE SET
 RETURNING g.window_started_at
 """
 FIND_WINDOW = "SELECT window_started_at FROM guesses WHERE key_id = $1 AND address = $2"
-# A window that has begun since then was never charged for this guess.
+# A window that began later was never charged for this guess.
 REFUND_GUESS = """
 UPDATE guesses SET charged = charged - 1
 WHERE key_id = $1 AND address = $2 AND window_started_at = $3 AND charged > 0
@@ -37,11 +37,11 @@ async def charge_guess(connection: Connection, key_id: uuid.UUID, address: str, 
 
 
 async def find_window(connection: Connection, key_id: uuid.UUID, address: str) -> datetime | None:
-    """Read when the window started that has used its budget up."""
+    """Read when the window with the used-up budget started."""
     started: datetime | None = await connection.fetchval(FIND_WINDOW, key_id, address)
     return started
 
 
 async def refund_guess(connection: Connection, key_id: uuid.UUID, address: str, started_at: datetime) -> None:
-    """Give back the guess charged in that window: its codes were good."""
+    """Refund the guess charged in that window: its codes were good."""
     await connection.execute(REFUND_GUESS, key_id, address, started_at)

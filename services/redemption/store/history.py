@@ -1,4 +1,4 @@
-"""What orders have done so far: their redemptions, refunds and reservations; and which programs there are."""
+"""The state of orders: their redemptions, refunds and reservations; and which programs exist."""
 
 import uuid
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ CROSS JOIN LATERAL (
     FROM refunds f WHERE f.program_id = o.program_id AND f.order_ref = o.order_ref OFFSET 0) r
 ORDER BY r.occurred_at, r.id
 """
-# Of the latest purchase that brought any, and of the latest of which something was left out.
+# From the latest purchase with attributes, and from the latest of which something was left out.
 READ_DETAILS = """
 WITH of_order AS MATERIALIZED (
     SELECT r.attributes, r.left_out, r.decided_at, r.id FROM redemptions r
@@ -82,7 +82,7 @@ FROM unnest($1::uuid[], $2::uuid[]) AS w (program_id, id)
 CROSS JOIN LATERAL (SELECT r.program_id, r.order_ref FROM redemptions r WHERE r.id = w.id OFFSET 0) r
 WHERE r.program_id = w.program_id
 """
-# ORDER BY makes the index the way to the first code: a scan would not end early for a program that has none.
+# ORDER BY makes the planner use the index for the first code: a scan would not end early for a program without codes.
 FIND_PROGRAMS = """
 SELECT p.id FROM unnest($1::uuid[]) AS p (id)
 WHERE (SELECT true FROM codes.credential_v1 k WHERE k.program_id = p.id LIMIT 1)
@@ -91,7 +91,7 @@ WHERE (SELECT true FROM codes.credential_v1 k WHERE k.program_id = p.id LIMIT 1)
    OR (SELECT true FROM codes.redeemable_v1 c WHERE c.program_id = p.id AND c.code_archived_at IS NOT NULL
        ORDER BY c.canonical LIMIT 1)
 """
-# The first code tells the time zone of its program; one without any has nothing to list.
+# The first code has its program's time zone; a program without codes has nothing to list.
 READ_TIMEZONE = """
 SELECT coalesce(
     (SELECT c.program_timezone FROM codes.redeemable_v1 c WHERE c.program_id = $1 AND c.code_archived_at IS NULL
@@ -103,7 +103,7 @@ SELECT coalesce(
 
 
 async def read_orders(connection: Connection, orders: Sequence[OrderKey], now: datetime) -> dict[OrderKey, OrderBook]:
-    """Return what orders have done; those of which nothing is known are not among them."""
+    """Return the state of known orders."""
     keys = [order[0] for order in orders], [order[1] for order in orders]
     books: dict[OrderKey, OrderBook] = {}
     with_refunds: list[OrderKey] = []
@@ -163,7 +163,7 @@ def _moment(known_at: datetime, claimed_at: datetime | None, clock: str | None) 
 
 
 async def read_details(connection: Connection, order: OrderKey) -> tuple[str | None, str | None]:
-    """Return the attributes of an order's latest purchase that brought any, and what was left out of one, as JSON."""
+    """Return the attributes of an order's latest purchase that had any, and what was left out of one, as JSON."""
     found = await connection.fetchrow(READ_DETAILS, *order)
     return (None, None) if found is None else (found["attributes"], found["left_out"])
 
@@ -171,7 +171,7 @@ async def read_details(connection: Connection, order: OrderKey) -> tuple[str | N
 async def find_reservations(
     connection: Connection, wanted: Sequence[tuple[uuid.UUID, uuid.UUID]]
 ) -> dict[tuple[uuid.UUID, uuid.UUID], str]:
-    """Return under which order references reservations were made, by (program, reservation)."""
+    """Return the order references of reservations, by (program, reservation)."""
     rows = await connection.fetch(FIND_RESERVATIONS, [pair[0] for pair in wanted], [pair[1] for pair in wanted])
     return {(row["program_id"], row["reservation_id"]): row["order_ref"] for row in rows}
 
@@ -179,7 +179,7 @@ async def find_reservations(
 async def find_orders_of(
     connection: Connection, redemptions: Sequence[tuple[uuid.UUID, uuid.UUID]]
 ) -> dict[tuple[uuid.UUID, uuid.UUID], str]:
-    """Return of which orders redemptions are, by (program, redemption); that never changes."""
+    """Return the orders of redemptions, by (program, redemption); they never change."""
     rows = await connection.fetch(FIND_ORDERS_OF, [each[0] for each in redemptions], [each[1] for each in redemptions])
     return {(row["program_id"], row["id"]): row["order_ref"] for row in rows}
 
@@ -191,5 +191,5 @@ async def read_timezone(connection: Connection, program_id: uuid.UUID) -> str:
 
 
 async def find_programs(connection: Connection, program_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    """Return which of the programs exist, as far as they have a key or a code."""
+    """Return which of the programs exist and have a key or a code."""
     return {row["id"] for row in await connection.fetch(FIND_PROGRAMS, program_ids)}

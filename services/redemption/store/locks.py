@@ -1,6 +1,6 @@
 """The locks of a decision: orders, then code counters, then coupons, then customers, each in a sorted order.
 
-An upsert whose update never happens makes what is missing and locks what is there. Nothing read here decides.
+An upsert whose update never happens creates missing rows and locks existing ones. Nothing read here decides.
 """
 
 import uuid
@@ -15,17 +15,17 @@ from services.redemption.domain.purchase import OrderKey
 from shared.database.pool import Connection
 from shared.database.rows import Statement
 
-# Deciders that see a coupon without a limit share this lock on it, and whoever sees its first limit takes it alone: so
-# the count of the redemptions so far misses none that is under way. The same for the first limit per customer; once a
-# customer was counted, all that name one are, limit or not. Buckets bound the size of the server's lock table.
+# Decisions that see a coupon without a limit share this lock on it, and the one that sees its first limit takes it
+# exclusively: so the count of existing redemptions misses no concurrent one. The same for the first limit per customer;
+# once customers are counted, all uses with a customer are, limit or not. Buckets bound the server's lock table.
 COUPON_LOCK_CLASS = 7_236_002
 COUPON_LOCK_BUCKETS = 256
 
-# A code's counter begins with its uses elsewhere before, which the code was created with.
+# A code's counter begins with its earlier uses elsewhere, given at its creation.
 #
-# Each part counts the rows of the one before it, which makes the server run them in this order. The first two parts of
-# `wanted` fit the two partial indexes on live and on archived codes, the third takes codes by id that no string
-# names; OFFSET 0 keeps the lookups one by one.
+# Each part counts the rows of the previous one, which makes the server run them in this order. The first two parts of
+# `wanted` match the two partial indexes on live and on archived codes, the third takes codes by id that no string
+# names; OFFSET 0 forces one lookup at a time.
 LOCK = Statement("""
 WITH fresh_order AS (
     INSERT INTO orders (program_id, order_ref, created_at, touched_at)
@@ -109,7 +109,7 @@ SELECT coupon_id, customer_key FROM unnest($1::uuid[], $2::text[]) AS c (coupon_
 ORDER BY coupon_id, customer_key
 ON CONFLICT (coupon_id, customer_key) DO UPDATE SET uses = customer_counters.uses WHERE false
 """
-# What the locking statement finds, for those who only look. Both halves as there.
+# What the locking statement would find, for reads without locks. Both halves as there.
 FIND_CODES = """
 WITH wanted AS MATERIALIZED (
     SELECT r.code_id, r.coupon_id, r.canonical, r.program_id, r.customer_limit,
@@ -143,7 +143,7 @@ LEFT JOIN LATERAL (
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """What is locked now: code ids, coupons with their count, coupons without one, and the orders just made.
+    """The locked rows: code ids, coupons with their count, coupons without one, and the orders just created.
 
     `counted_customers` are the coupons whose customers are locked too, by the strings (program, canonical) of codes.
     """
@@ -162,7 +162,7 @@ async def lock(
     now: datetime,
     code_ids: Sequence[uuid.UUID] = (),
 ) -> Locked:
-    """Lock orders, and the counters of every code that bears or bore one of the strings (program, canonical form).
+    """Lock orders, and the counters of every code that has or had one of the strings (program, canonical form).
 
     `code_ids` are further codes to lock. None of the sequences may name anything twice.
     """
@@ -181,7 +181,7 @@ async def lock(
 
 
 async def lock_customers(connection: Connection, customers: Collection[CustomerKey]) -> None:
-    """Lock the uses of customers, after all else: who counts the same uses shares a key, and so a lock."""
+    """Lock the uses of customers, after all else: transactions that count the same uses share a key, and so a lock."""
     keys = [key for key in customers if key[2] is None]
     await connection.execute(LOCK_CUSTOMERS, [key[0] for key in keys], [key[1] for key in keys])
 

@@ -1,4 +1,4 @@
-"""Redemptions that a process of the release before wrote without the mailbox of their customer."""
+"""Redemptions that a process of the previous release wrote without the mailbox of their customer."""
 
 import uuid
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shared.database.pool import Connection
 
-# Who else fills them, or erases their customer, waits: what is read here is of rows that nobody changes meanwhile.
+# Locked against others that fill them or erase their customer: the rows read here do not change meanwhile.
 LOCK_UNFILLED = """
 SELECT r.id, r.customer_key FROM redemptions r WHERE NOT r.is_mailbox_kept ORDER BY r.id LIMIT $1 FOR UPDATE
 """
@@ -19,7 +19,7 @@ WHERE r.id = ANY ($1::uuid[]) AND r.id = u.id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfilled:
-    """A redemption of which only the first key of its customer is kept."""
+    """A redemption with only the first key of its customer."""
 
     id: uuid.UUID
     customer_key: str | None

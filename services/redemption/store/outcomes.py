@@ -1,4 +1,4 @@
-"""What a decision writes, in the transaction that holds its locks."""
+"""The writes of decisions, in the transaction that holds the locks."""
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from shared.database.pool import Connection
 from shared.database.rows import Statement, Values, sparse
 from shared.events.envelope import OutboxEvent
 
-# The rows are there and locked; an upsert finds each by its key, whatever the planner believes about the tables.
+# The rows exist and are locked; an upsert finds each by its key, whatever the planner assumes about the tables.
 # The quarters that are touched have their statistics counted again: see `store.stats`.
 INSERT_REDEMPTIONS = Statement("""
 WITH counted_code AS (
@@ -93,7 +93,7 @@ SELECT * FROM @p(coupon_id uuid, period text, starts_at timestamptz, uses int, u
 ON CONFLICT (coupon_id, period, starts_at) DO UPDATE SET uses = excluded.uses, use_limit = excluded.use_limit
 """)
 FORGET_PERIODS = "DELETE FROM period_counters WHERE coupon_id = ANY ($1::uuid[])"
-# What was touched is looked at again when that is long ago; see `store.retention`.
+# Changed orders are checked again much later; see `store.retention`.
 WRITE_ORDERS = Statement("""
 WITH written AS (
     INSERT INTO orders (program_id, order_ref, created_at, touched_at, cancelled_at, cancel_reason, has_refunds,
@@ -117,13 +117,13 @@ INSERT INTO holds (program_id, order_ref, expires_at, canonical, code, code_id, 
 SELECT * FROM @h(program_id uuid, order_ref text, expires_at timestamptz, canonical text, code text, code_id uuid,
                  coupon_id uuid, customer_key text, discount_minor bigint, currency text, lines json, mailbox_key text)
 """)
-# The two arrays are no join, as for holds.
+# Two arrays instead of a join, as for holds.
 DELETE_IDLE_ORDERS = """
 DELETE FROM orders d USING unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 WHERE d.program_id = ANY ($1::uuid[]) AND d.order_ref = ANY ($2::text[])
   AND d.program_id = o.program_id AND d.order_ref = o.order_ref
 """
-# The two arrays are no join: they make the index the way to the rows, however small the table looks.
+# Two arrays instead of a join: they make the planner use the index, however small the table looks.
 DELETE_HOLDS = """
 DELETE FROM holds h USING unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
 WHERE h.program_id = ANY ($1::uuid[]) AND h.order_ref = ANY ($2::text[])
@@ -140,7 +140,7 @@ FROM @r(id uuid, program_id uuid, order_ref text, amount_minor bigint, reason te
 
 @dataclass(slots=True, kw_only=True)
 class CodeCountRow:
-    """A code's counter as it is to be from now on."""
+    """The new state of a code's counter."""
 
     id: uuid.UUID
     uses: int
@@ -151,7 +151,7 @@ class CodeCountRow:
 
 @dataclass(slots=True, kw_only=True)
 class CouponCountRow:
-    """A coupon's counter as it is to be from now on."""
+    """The new state of a coupon's counter."""
 
     id: uuid.UUID
     uses: int
@@ -167,7 +167,7 @@ class CouponCountRow:
 
 @dataclass(slots=True, kw_only=True)
 class RefundRow:
-    """A part of what was paid that went back."""
+    """A partial refund."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -191,11 +191,11 @@ async def insert_redemptions(
     left_out: Mapping[uuid.UUID, str],
     decided_at: datetime,
 ) -> None:
-    """Write redemptions, the counters that moved, which must be locked, and the events of all that is decided.
+    """Write redemptions, the changed counters, which must be locked, and the events of all decisions.
 
-    `attributes` are those of purchases, and `left_out` the names of what they could not bring, as JSON, by the
-    redemption that they are kept with. The events are written here, since nearly every batch redeems something: one
-    round trip less for it.
+    `attributes` are those of purchases, and `left_out` the names of details that could not be stored, as JSON, by the
+    redemption that they are stored with. The events are written here, since nearly every batch redeems something: this
+    saves a round trip.
     """
     kept = {
         "attributes": sparse([attributes.get(redemption.id) for redemption in redemptions]),
@@ -214,7 +214,7 @@ async def insert_redemptions(
 
 
 async def update_redemptions(connection: Connection, redemptions: Collection[Redemption]) -> None:
-    """Write what became of redemptions; one that is voided stays voided, as it was."""
+    """Write the changes of redemptions; a voided one stays voided and unchanged."""
     await connection.execute(*UPDATE_REDEMPTIONS(u=_CHANGED.columns(redemptions)))
 
 
@@ -224,7 +224,7 @@ async def write_limits(
     customers: Iterable[tuple[CustomerKey, Count, int | None]],
     periods: Iterable[tuple[PeriodKey, Count, int | None]],
 ) -> None:
-    """Write counts of customers and periods, each with its limit; of moved coupons no other periods are counted."""
+    """Write counts of customers and periods, each with its limit; remove other periods of `moved_coupons`."""
     if moved_coupons:
         await connection.execute(FORGET_PERIODS, moved_coupons)
     counted, capped = list(customers), list(periods)
@@ -252,9 +252,9 @@ async def write_limits(
 async def write_orders(
     connection: Connection, orders: Mapping[OrderKey, OrderBook], fresh: Collection[OrderKey], now: datetime
 ) -> None:
-    """Write what became of locked orders: cancellations, refunds and reservations with what they hold.
+    """Write the changes of locked orders: cancellations, refunds and reservations with their holds.
 
-    `fresh` are those that have held nothing before.
+    `fresh` are those without earlier holds.
     """
     if old := [key for key in orders if key not in fresh]:
         await connection.execute(DELETE_HOLDS, [key[0] for key in old], [key[1] for key in old])
@@ -288,12 +288,12 @@ def _order_columns(orders: Mapping[OrderKey, OrderBook]) -> dict[str, list[Any]]
 
 
 async def delete_idle_orders(connection: Connection, orders: Collection[OrderKey]) -> None:
-    """Remove the rows of orders that this transaction has made and of which nothing came: who waits makes its own."""
+    """Remove order rows that this transaction created without a result: waiting transactions create their own."""
     await connection.execute(DELETE_IDLE_ORDERS, [key[0] for key in orders], [key[1] for key in orders])
 
 
 async def insert_refunds(connection: Connection, rows: Sequence[RefundRow], recorded_at: datetime) -> None:
-    """Write down what was paid back."""
+    """Write refunds."""
     await connection.execute(*INSERT_REFUNDS(r=_REFUNDS.columns(rows), recorded_at=recorded_at))
 
 

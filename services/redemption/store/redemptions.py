@@ -1,4 +1,4 @@
-"""Redemptions and reservations as they are shown, and the end of a reservation."""
+"""Reads of redemptions and reservations, and the end of a reservation."""
 
 import uuid
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from shared.database.pool import Connection, affected
 from shared.database.rows import Rows, Statement, Values
 from shared.known_ids import FIRST_ID, LAST_ID
 
-# How many redemptions a page looks at if not all of them are wanted, and how many codes of one string it is made of.
+# How many redemptions a filtered page reads, and from how many codes of one string.
 SCANNED_PER_PAGE: Final = 2_000
 MOST_CODES: Final = 100
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
@@ -32,13 +32,13 @@ READ_COUNTS = """
 SELECT coalesce((SELECT uses FROM code_counters WHERE code_id = $1), 0) AS code_uses,
        (SELECT uses FROM coupon_counters WHERE coupon_id = $2) AS coupon_uses
 """
-# One of the ways is taken, by the narrowest of what is asked for, along an index that gives the order; the others are
-# not even begun. A page looks at a bounded number of redemptions, whatever is asked for: it can be short, or empty,
-# without being the last. The last row, a mark, says from where to go on.
+# One of the branches runs, that of the narrowest given filter, along an index in the right order; the others are not
+# even started. A page reads a bounded number of redemptions, whatever the filter: it can be short or empty without
+# being the last. The last row, a mark, tells where to continue.
 #
-# Bounds instead of an equal sign and an order that names every column of the index: else a kept plan might go down
-# another index, through what is not asked for. A coupon or a partner is of one program, so one of its redemptions tells
-# whether it is this one; another's are not even looked at.
+# Bounds instead of an equal sign and an order by every column of the index: otherwise a cached plan might use another
+# index, through rows that do not match. A coupon or a partner belongs to one program, so one of its redemptions shows
+# whether it is this one; those of another program are not even read.
 LIST_REDEMPTIONS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM (
@@ -94,8 +94,8 @@ SELECT id, occurred_at, false AS is_mark FROM chosen
 UNION ALL
 SELECT id, occurred_at, true FROM mark WHERE (SELECT count(*) FROM scanned) = $scanned
 """)
-# Of the codes that bear, or bore, a string: an equal share of what is looked at for each, but a page at least. What is
-# older than the last that was looked at of any code with more is left to the next page.
+# For the codes that have or had a string: an equal share of the rows for each, but at least a page. Rows older than the
+# last one read of any code with more are left to the next page.
 LIST_OF_CODES = Statement("""
 WITH share AS MATERIALIZED (
     SELECT greatest($limit::bigint, $scanned::bigint / greatest(1, cardinality($code_ids::uuid[]))) AS size
@@ -123,7 +123,7 @@ SELECT id, occurred_at, false AS is_mark FROM chosen
 UNION ALL
 SELECT id, occurred_at, true FROM mark
 """)
-# The live code of a string first, then those that bore it last.
+# The live code of a string first, then the latest earlier ones.
 FIND_CODES = """
 (SELECT code_id FROM codes.redeemable_v1
  WHERE program_id = $1 AND canonical = $2 AND code_archived_at IS NULL LIMIT $3)
@@ -132,7 +132,7 @@ UNION ALL
  WHERE program_id = $1 AND canonical = $2 AND code_archived_at IS NOT NULL LIMIT $3)
 LIMIT $3
 """
-# An archived coupon leaves its uuid_code to others: what bears it now comes first, then what bore it last.
+# An archived coupon releases its uuid_code: the present owner comes first, then the last one.
 FIND_COUPON = """
 (SELECT coupon_id FROM codes.coupon_v1 WHERE program_id = $1 AND uuid_code = $2 AND archived_at IS NULL)
 UNION ALL
@@ -147,8 +147,8 @@ FROM orders o JOIN holds h ON h.program_id = o.program_id AND h.order_ref = o.or
 WHERE o.reservation_id = $2 AND o.program_id = $1
 ORDER BY h.canonical
 """
-# What is let go needs no lock on its counters: a use becomes free, which harms nobody who decides meanwhile. The
-# order's row comes first, in a statement of its own: whoever extends the reservation has it, and makes new rows below.
+# A release needs no lock on the counters: a use becomes free, which harms no concurrent decision. The order's row comes
+# first, in a separate statement: a transaction that extends the reservation holds it, and creates new rows below.
 END_RESERVATION = """
 UPDATE orders SET reservation_id = NULL, reserved_at = NULL, reserved_until = NULL
 WHERE reservation_id = $2 AND program_id = $1
@@ -164,7 +164,7 @@ ORDER BY reserved_until LIMIT $2 FOR UPDATE SKIP LOCKED
 async def list_redemptions(
     connection: Connection, wanted: RedemptionFilter, last: Place | None, limit: int, scanned: int = SCANNED_PER_PAGE
 ) -> RedemptionPage:
-    """Return up to `limit` redemptions after the last one of the page before, the latest first."""
+    """Return up to `limit` redemptions after the last one of the previous page, latest first."""
     way = _way(wanted)
     bound = limit + 1 if _is_all(wanted, way) else max(scanned, limit + 1)
     before, before_id = _before(wanted, last)
@@ -177,7 +177,7 @@ async def list_redemptions(
         "scanned": bound,
     }
     if way == "codes":
-        # Found by the program and the string, so they are the program's.
+        # Found by program and string, so they belong to the program.
         rows = await connection.fetch(*LIST_OF_CODES(**listed))
     else:
         rows = await connection.fetch(*LIST_REDEMPTIONS(**listed, program_id=wanted.program_id, way=way))
@@ -189,23 +189,23 @@ async def list_redemptions(
 
 
 async def find_codes(connection: Connection, program_id: uuid.UUID, canonical: str) -> list[uuid.UUID]:
-    """Return the code that bears a string, and those that bore it, as far as they are not too many."""
+    """Return the code that has a string, and those that had it, up to a limit."""
     return [row["code_id"] for row in await connection.fetch(FIND_CODES, program_id, canonical, MOST_CODES)]
 
 
 async def find_coupon(connection: Connection, program_id: uuid.UUID, uuid_code: str) -> uuid.UUID | None:
-    """Return the coupon that bears a uuid_code, or bore it last."""
+    """Return the coupon that has a uuid_code, or had it last."""
     found: uuid.UUID | None = await connection.fetchval(FIND_COUPON, program_id, uuid_code)
     return found
 
 
 async def read_redemptions(connection: Connection, program_id: uuid.UUID, ids: Sequence[uuid.UUID]) -> list[Redemption]:
-    """Return redemptions of a program by id, the latest first."""
+    """Return redemptions of a program by id, latest first."""
     return [to_redemption(row) for row in await connection.fetch(READ_REDEMPTIONS, program_id, ids)]
 
 
 async def read_counts(connection: Connection, code_id: uuid.UUID, coupon_id: uuid.UUID) -> tuple[int, int | None]:
-    """Return the uses of a code and of its coupon, which is None where nobody counts these."""
+    """Return the uses of a code and of its coupon; the latter is None if they are not counted."""
     [row] = await connection.fetch(READ_COUNTS, code_id, coupon_id)
     return row["code_uses"], row["coupon_uses"]
 
@@ -234,7 +234,7 @@ async def release_reservation(connection: Connection, program_id: uuid.UUID, res
 
 
 async def purge_reservations(connection: Connection, ended_before: datetime, limit: int) -> int:
-    """Remove up to `limit` reservations that ended before a time; return how many holds, each has one at least.
+    """Remove up to `limit` reservations that ended before a time; return the number of holds, at least one each.
 
     Call inside a transaction.
     """
@@ -252,7 +252,7 @@ async def _end(connection: Connection, program_id: uuid.UUID, reservation_id: uu
 
 
 def _way(wanted: RedemptionFilter) -> str:
-    """Return what is looked along: the narrowest of what is asked for."""
+    """Return the branch to use: that of the narrowest given filter."""
     ways = (
         ("order", wanted.order_ref is not None),
         ("codes", wanted.code_ids is not None),
@@ -265,7 +265,7 @@ def _way(wanted: RedemptionFilter) -> str:
 
 
 def _is_all(wanted: RedemptionFilter, way: str) -> bool:
-    """Whether all that lies along the way is wanted, but for what the time leaves out."""
+    """Whether every row of the branch matches, apart from the bounds in time."""
     asked = {
         "order": wanted.order_ref,
         "codes": wanted.code_ids,

@@ -1,4 +1,4 @@
-"""Refused tries: written in the transaction that refuses them, listed along the narrowest index that fits."""
+"""Refused tries: written in the transaction that refuses them, listed by the narrowest suitable index."""
 
 import uuid
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.known_ids import FIRST_ID, LAST_ID
 
-# How many refused tries a page looks at if not all of them are wanted.
+# How many refused tries a filtered page reads.
 SCANNED_PER_PAGE: Final = 2_000
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
-# A row is of one order, whose row is locked: two groups never write the same one at the same time.
+# A row belongs to one order, whose row is locked: two groups never write the same one concurrently.
 INSERT_REJECTIONS = Statement("""
 WITH written AS (
     INSERT INTO rejections AS n (id, program_id, order_ref, door, code, canonical, code_id, partner_id, reason, detail,
@@ -35,8 +35,8 @@ WITH written AS (
 INSERT INTO stats_touched (kind, program_id, quarter)
 SELECT DISTINCT 'rejections', program_id, date_bin('15 minutes', occurred_at, 'epoch') FROM written
 """)
-# One of the ways is taken, along an index that gives the order; the others are not even begun. The last row, a mark,
-# says from where to go on after a page that looked at all it may. Bounds instead of equal signs, as for redemptions.
+# One of the branches runs, along an index in the right order; the others are not even started. The last row, a mark,
+# tells where to continue after a page that read all it may. Bounds instead of equal signs, as for redemptions.
 LIST_REJECTIONS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, order_ref, door, code, canonical, code_id, partner_id, reason, detail, source, event_id, times,
@@ -84,7 +84,7 @@ FROM mark WHERE (SELECT count(*) FROM scanned) = $scanned
 
 @dataclass(slots=True, kw_only=True)
 class RejectionRow:
-    """Why an order's code was refused, and how often at once."""
+    """Why an order's code was refused, and how often in this batch."""
 
     id: uuid.UUID
     program_id: uuid.UUID
@@ -104,7 +104,7 @@ class RejectionRow:
 
 
 async def insert_rejections(connection: Connection, rows: Sequence[RejectionRow], decided_at: datetime) -> None:
-    """Write down why orders were refused; what is there already was refused once more."""
+    """Write why orders were refused; an existing row was refused once more."""
     distinct: dict[uuid.UUID, RejectionRow] = {}
     for row in rows:
         known = distinct.setdefault(row.id, row)
@@ -117,7 +117,7 @@ async def insert_rejections(connection: Connection, rows: Sequence[RejectionRow]
 async def list_rejections(
     connection: Connection, wanted: RejectionFilter, last: Place | None, limit: int, scanned: int = SCANNED_PER_PAGE
 ) -> RejectionPage:
-    """Return up to `limit` refused tries after the last one of the page before, the latest first."""
+    """Return up to `limit` refused tries after the last one of the previous page, latest first."""
     way = _way(wanted)
     end = (_LAST, LAST_ID) if wanted.occurred_before is None else (wanted.occurred_before, FIRST_ID)
     before, before_id = end if last is None else min(last, end)
@@ -154,12 +154,12 @@ def _ways(wanted: RejectionFilter) -> dict[str, object]:
 
 
 def _way(wanted: RejectionFilter) -> str:
-    """Return what is looked along: the narrowest of what is asked for."""
+    """Return the branch to use: that of the narrowest given filter."""
     return next((way for way, member in _ways(wanted).items() if member is not None), "program")
 
 
 def _is_all(wanted: RejectionFilter, way: str) -> bool:
-    """Whether all that lies along the way is wanted, but for what the time leaves out."""
+    """Whether every row of the branch matches, apart from the bounds in time."""
     if wanted.reason is not None or wanted.door is not None:
         return False
     return all(member is None or name == way for name, member in _ways(wanted).items())

@@ -1,4 +1,4 @@
-"""Removes what is old, a little at a time: orders that came to nothing, and what was refused."""
+"""Removes old rows, a few at a time: orders without a redemption, and refusals."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -6,12 +6,12 @@ from typing import NamedTuple
 from shared.database.pool import Connection, affected
 from shared.database.stats import seal
 
-# Locked before it is judged, and judged in new statements: a purchase that had the lock may have redeemed since.
+# Locked before it is checked, and checked in new statements: a purchase that held the lock may have redeemed since.
 LOCK_TOUCHED = """
 SELECT program_id, order_ref FROM orders WHERE touched_at < $1
 ORDER BY touched_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
-# OFFSET 0 keeps the lookups one by one.
+# OFFSET 0 forces one lookup at a time.
 KEEP_REDEEMED = """
 UPDATE orders d SET touched_at = NULL
 FROM unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
@@ -20,7 +20,7 @@ CROSS JOIN LATERAL (
 WHERE d.program_id = ANY ($1::uuid[]) AND d.order_ref = ANY ($2::text[])
   AND d.program_id = o.program_id AND d.order_ref = o.order_ref
 """
-# What is left has no redemption. A reservation has long ended by then; its holds go too, should any be left.
+# The rest has no redemption. A reservation has long ended by then; any remaining holds are removed too.
 DELETE_TOUCHED = """
 WITH gone AS (
     DELETE FROM orders d USING unnest($1::uuid[], $2::text[]) AS o (program_id, order_ref)
@@ -45,7 +45,7 @@ DELETE FROM guesses WHERE (key_id, address) IN (
 
 
 class Forgotten(NamedTuple):
-    """How many orders were judged, and what was removed."""
+    """How many orders were checked, and what was removed."""
 
     judged: int
     orders: int
@@ -74,5 +74,5 @@ async def purge_rejections(connection: Connection, before: datetime, limit: int)
 
 
 async def purge_guesses(connection: Connection, before: datetime, limit: int) -> int:
-    """Remove up to `limit` windows of failed guesses that began before a time and are over."""
+    """Remove up to `limit` windows of failed guesses that began before a time and have ended."""
     return affected(await connection.execute(PURGE_GUESSES, before, limit))

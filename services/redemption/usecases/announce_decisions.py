@@ -1,4 +1,4 @@
-"""The events about decisions. Ids are derived from the checkout event, so a repeat can make no others."""
+"""The events about decisions. Ids are derived from the checkout event, so a repeat creates the same ones."""
 
 import uuid
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ from shared.events.redemption import (
 
 
 class PassedOn(NamedTuple):
-    """What of a purchase is passed on with each of its codes."""
+    """The details of a purchase that are passed on with each of its codes."""
 
     customer: Customer | None
     order: Order | None
@@ -80,7 +80,7 @@ def skipped_event(purchase: Purchase, refused: Refused, terms: CodeTerms, key: u
 def commission_events(
     earnings: Iterable[Earning], cause: uuid.UUID, moment: datetime, traceparent: str | None, now: datetime
 ) -> Iterator[OutboxEvent]:
-    """Yield an event for each commission that a purchase, a refund or a void has changed; `cause` names that."""
+    """Yield an event for each commission that a purchase, a refund or a void has changed; `cause` is the id of that."""
     for earning in earnings:
         redemption = earning.redemption
         data = trusted(
@@ -137,7 +137,7 @@ def redeemed_event(passed_on: PassedOn, use: Use, terms: Terms, now: datetime) -
     )
     event = data.to_event(derived_id(redemption.id, data.type), now, passed_on.traceparent)
     if len(event.body) > MAX_EVENT_BYTES and passed_on.order is not None and passed_on.order.items is not None:
-        # With what is added to it, a large order would make an event that nobody takes; the lines are the large part.
+        # With the added members, a large order would make an event too large for others; the lines are the large part.
         order = passed_on.order.model_copy(update={"items": None})
         return redeemed_event(passed_on._replace(order=order), use, terms, now)
     return event
@@ -146,7 +146,7 @@ def redeemed_event(passed_on: PassedOn, use: Use, terms: Terms, now: datetime) -
 def voided_event(
     void: Voided, traceparent: str | None, *, was_counted: bool, now: datetime, cause: str | None = None
 ) -> OutboxEvent:
-    """Return the event about a redemption that was taken back; `cause` names what it is told again for."""
+    """Return the event about a voided redemption; `cause` is the id of what it is emitted again for."""
     redemption = void.redemption
     data = trusted(
         CodeRedemptionVoidedV1,
@@ -175,7 +175,7 @@ def voided_event(
 
 
 def exhausted_events(use: Use, traceparent: str | None, now: datetime) -> Iterable[OutboxEvent]:
-    """Yield the events about a code or a coupon that has no use left."""
+    """Yield the events about a code or a coupon without uses left."""
     redemption, terms = use.redemption, use.terms
     if terms.code_limit is not None and 1 < terms.code_limit <= use.times_redeemed:
         code = trusted(
@@ -231,13 +231,13 @@ def _commission(redemption: Redemption) -> Commission | None:
 
 
 def terms_text(terms: Terms) -> str:
-    """Return terms as they are kept with a redemption."""
-    # As it is stored for each redemption; by way of the model's own serializer it would cost three times as much.
+    """Return terms in the form stored with a redemption."""
+    # Stored for each redemption; the model's own serializer would cost three times as much.
     return orjson.dumps(terms.__dict__).decode()
 
 
 def terms_of(terms: CodeTerms) -> Terms:
-    """Return the terms of a code as events show them."""
+    """Return the terms of a code in the form of events."""
     return trusted(
         Terms,
         coupon_uuid_code=terms.coupon_uuid_code,

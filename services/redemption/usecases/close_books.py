@@ -1,4 +1,4 @@
-"""Writes what became of the books that `open_books` opened, under the same locks, and the events about it."""
+"""Writes the changes to the books that `open_books` opened, under the same locks, and the events about them."""
 
 import uuid
 from collections.abc import Collection, Sequence
@@ -33,9 +33,9 @@ async def close_books(
     fresh: Collection[OrderKey],
     now: datetime,
 ) -> None:
-    """Write what decisions have made of what is locked; the rows of `fresh` orders were made for the lock."""
+    """Write the results of decisions on the locked rows; those of `fresh` orders were created for the lock."""
     made = {redemption.id for redemption in written.redemptions} if books.changed else set()
-    # What is voided makes room first: the same order may redeem the same code anew in the same batch.
+    # Voids come first: the same order may redeem the same code again in the same batch.
     if changed := [redemption for key, redemption in books.changed.items() if key not in made]:
         await update_redemptions(connection, changed)
     held = _held_until(written)

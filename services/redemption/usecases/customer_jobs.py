@@ -1,4 +1,4 @@
-"""Starts exports and erasures of a customer, shows them, and ends those that every service has done its part of."""
+"""Starts exports and erasures of a customer, shows them, and ends those that every service has completed."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -74,7 +74,7 @@ class StartCustomerJob:
 
 @dataclass(frozen=True, slots=True)
 class ReadCustomerJobs:
-    """Shows a program's jobs, and hands out what an export has found."""
+    """Shows a program's jobs, and returns the results of exports."""
 
     database: Database
     clock: Clock
@@ -121,14 +121,14 @@ class ReadCustomerJobs:
 
 @dataclass(frozen=True, slots=True)
 class RunCustomerJobs:
-    """Does redemption's part of what is under way, then ends what is done everywhere."""
+    """Does redemption's part of unfinished jobs, then ends those completed everywhere."""
 
     database: Database
     clock: Clock
     parts: CustomerParts
 
     async def __call__(self) -> None:
-        """Work until nothing is left that need not wait."""
+        """Work until nothing is left, or the rest has to wait."""
         try:
             await self.parts()
         finally:

@@ -1,6 +1,6 @@
 """One transaction's work: locks, then reads, then decides request by request, then writes.
 
-A statement that waits for a row lock re-reads that row alone, so nothing that decides is read before or while locking.
+A statement that waits for a row lock re-reads only that row, so nothing that decides is read before or during locking.
 """
 
 import uuid
@@ -47,7 +47,7 @@ Outcome: TypeAlias = Redeemed | RedeemedLate | Refused | Reserved | Cancelled
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """One outcome per request, and what was written; its events are handed over after the commit."""
+    """One outcome per request, and what was written; the events are handed over after the commit."""
 
     outcomes: list[Outcome]
     written: Written
@@ -56,14 +56,14 @@ class Decided:
 async def decide_batch(
     connection: Connection, asks: Sequence[Ask], now: datetime, digests: Digests, *, is_again: bool = False
 ) -> Decided:
-    """Decide requests in the order given; raises TermsChanged if the transaction is to be started again.
+    """Decide requests in the given order; raises TermsChanged if the transaction must be started again.
 
-    `is_again` says that it was: then all codes of the orders are locked, not only those that are asked for.
+    `is_again` tells that it was: then all codes of the orders are locked, not only the requested ones.
     """
     asks = await _with_reservations(connection, asks)
     purchases = [ask.purchase for ask in asks if isinstance(ask, CompletedCheckout | HoldRequest)]
     locked, history = await _lock(connection, asks, purchases, now, is_again=is_again)
-    # Not before something is locked: an erasure waits for the transactions that may not know of it.
+    # Only after something is locked: an erasure waits for the transactions that may not know of it.
     past = names_of_past(history, locked, several := _several(asks, history))
     if locked.counted_customers:
         await share_customers(connection, customers_in(purchases) | past)
@@ -83,7 +83,7 @@ async def decide_batch(
 
 
 async def _with_reservations(connection: Connection, asks: Sequence[Ask]) -> Sequence[Ask]:
-    """Name the orders under which reservations were made, for purchases that name one; that never changes."""
+    """Add the order references of reservations to purchases that name one; these never change."""
     wanted = {
         (ask.purchase.program_id, ask.purchase.reservation_id)
         for ask in asks
@@ -103,7 +103,7 @@ async def _with_reservations(connection: Connection, asks: Sequence[Ask]) -> Seq
 
 
 def _with_purchases(asks: Sequence[Ask], purchases: Sequence[Purchase]) -> Sequence[Ask]:
-    """Put recognised purchases in the place of those that were asked about."""
+    """Replace purchases by those with recognised customers."""
     left = iter(purchases)
     return [
         without_past(replace(ask, purchase=next(left)))
@@ -118,17 +118,17 @@ def _with_purchases(asks: Sequence[Ask], purchases: Sequence[Purchase]) -> Seque
 async def _lock(
     connection: Connection, asks: Sequence[Ask], purchases: Sequence[Purchase], now: datetime, *, is_again: bool
 ) -> tuple[Locked, dict[OrderKey, OrderBook]]:
-    """Lock everything but customers, and return what the orders have done."""
+    """Lock everything but customers, and return the state of the orders."""
     orders = _orders(asks)
     taken_back = {ask.order for ask in asks if isinstance(ask, Cancellation | VoidRequest)}
     if not taken_back and not is_again:
         locked = await lock(connection, orders, strings_of(purchases), now)
         history = await _history(connection, orders, locked, now)
-        # A purchase of an order of which a part went back may void its other codes. That is rare, and known only now.
+        # A purchase of a partially refunded order may void its other codes. That is rare, and known only now.
         if not _changeable(history).issubset(locked.code_ids):
             raise TermsChanged
         return locked, history
-    # Which codes an order has is known once it is locked, and orders come before codes for everybody.
+    # An order's codes are known once it is locked, and every transaction locks orders before codes.
     first = await lock(connection, orders, (), now)
     history = await _history(connection, orders, first, now)
     code_ids = {r.code_id for order in taken_back if order in history for r in history[order].redemptions}
@@ -138,12 +138,12 @@ async def _lock(
 
 
 def _changeable(history: Mapping[OrderKey, OrderBook]) -> set[uuid.UUID]:
-    """Return the codes of orders of which a part went back: each event of such an order may change what stands."""
+    """Return the codes of partially refunded orders: each event of such an order may change what stands."""
     return {redemption.code_id for book in history.values() if book.refunds for redemption in book.redemptions}
 
 
 def _several(asks: Sequence[Ask], history: Mapping[OrderKey, OrderBook]) -> set[OrderKey]:
-    """Return the orders of which something is taken back here that may lie between two purchases of one code."""
+    """Return the orders with a cancellation or refund here that may lie between two purchases of one code."""
     said = Counter(ask.order if isinstance(ask, Cancellation | VoidRequest) else ask.purchase.order for ask in asks)
     return {
         ask.order
@@ -159,7 +159,7 @@ def _several(asks: Sequence[Ask], history: Mapping[OrderKey, OrderBook]) -> set[
 async def _history(
     connection: Connection, orders: Sequence[OrderKey], locked: Locked, now: datetime
 ) -> dict[OrderKey, OrderBook]:
-    # An order whose row was made just now has done nothing yet.
+    # An order whose row was just created has no history yet.
     old_orders = [order for order in orders if order not in locked.fresh_orders]
     return await read_orders(connection, old_orders, now) if old_orders else {}
 
@@ -215,7 +215,7 @@ def _redeem(checkout: CompletedCheckout, books: Books, now: datetime, written: W
 
 
 def _idle(locked: Locked, books: Books, written: Written) -> list[OrderKey]:
-    """Return the orders whose rows were made for the lock alone: nothing is to be known of them later."""
+    """Return the orders whose rows were created only for the lock: nothing must remain of them."""
     redeemed = {(redemption.program_id, redemption.order_ref) for redemption in written.redemptions}
     return [
         order

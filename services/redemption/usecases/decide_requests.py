@@ -1,4 +1,4 @@
-"""Decides what checkouts ask over HTTP, in groups: redemptions, reservations and voids share their transactions."""
+"""Decides checkouts' requests over HTTP in groups: redemptions, reservations and voids share transactions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Request: TypeAlias = Ask | VoidById
 
 @dataclass(frozen=True, slots=True)
 class DecideRequests(Work[Request, Outcome, Written]):
-    """Decides a group in the order in which its requests came."""
+    """Decides a group in its requests' order of arrival."""
 
     hand_over: Callable[[Sequence[OutboxEvent]], None]
     digests: Digests
@@ -29,7 +29,7 @@ class DecideRequests(Work[Request, Outcome, Written]):
     async def decide(
         self, connection: Connection, asks: Sequence[Request], now: datetime, *, is_again: bool
     ) -> Results[Outcome, Written]:
-        """Decide all of them; what is to void no redemption of its program is Missing. Raises TermsChanged."""
+        """Decide all of them; a void without a redemption of its program is Missing. Raises TermsChanged."""
         placed = await _place_voids(connection, asks)
         found = [ask for ask in placed if ask is not None]
         if not found:
@@ -39,13 +39,13 @@ class DecideRequests(Work[Request, Outcome, Written]):
         return Results([Missing() if ask is None else next(outcomes) for ask in placed], decided.written)
 
     def committed(self, written: Written) -> None:
-        """Hand the events over, count and log."""
+        """Hand over the events, count and log."""
         self.hand_over(written.events)
         report(written)
 
 
 async def _place_voids(connection: Connection, asks: Sequence[Request]) -> list[Ask | None]:
-    """Find the orders of redemptions that are to be voided by their ids; None stands for what there is not."""
+    """Find the orders of redemptions that are voided by id; None stands for a missing one."""
     wanted = [(ask.program_id, ask.redemption_id) for ask in asks if isinstance(ask, VoidById)]
     found = await find_orders_of(connection, wanted) if wanted else {}
     placed: list[Ask | None] = []

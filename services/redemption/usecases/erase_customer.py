@@ -1,4 +1,4 @@
-"""Redemption's part of erasing a customer, step by step. Each step finds what is left, so it can be done again.
+"""Redemption's part of erasing a customer, step by step. Each step finds what is left, so it can be repeated.
 
 Names are replaced by digests, by which the customer's uses are still counted.
 """
@@ -29,14 +29,14 @@ _BEGINNING: Final = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True)
 class EraseCustomer:
-    """The steps in order; `letters` looks through the dead queue."""
+    """The steps in order; `letters` searches the dead queue."""
 
     digests: Digests
     letters: Outside
 
     @property
     def steps(self) -> Sequence[Step | Outside]:
-        """Return them. Letters move between queue and table meanwhile, so the queue is looked through again."""
+        """Return them. Letters move between queue and table meanwhile, so the queue is searched twice."""
         return (
             self.settle,
             self.redemptions,
@@ -47,20 +47,20 @@ class EraseCustomer:
             self.letters,
             erase_kept_letters,
             self.letters,
-            # An erasure that is under way while processes are replaced knows its steps by their numbers.
+            # An erasure that runs while processes are replaced identifies its steps by number.
             erase_others,
             erase_reasons,
             erase_history,
         )
 
     async def settle(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
-        """Wait for the transactions that may not know that the customer is to be erased."""
+        """Wait for the transactions that may not know of the erasure."""
         is_settled = await customer_jobs.is_settled(connection, job.id)
         return Chunk() if is_settled else Chunk([], must_wait=True)
 
     async def redemptions(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
-        """Erase the next redemptions, with the events that name their customer and what their orders say in words."""
-        # Those of which the mailbox is not known yet would not be found by it.
+        """Erase the next redemptions, with the events that name their customer and the texts of their orders."""
+        # Those without their mailbox yet would not be found by it.
         if await fill_mailboxes(connection, CHUNK):
             return Chunk(["more"])
         found = await customers.find_redemptions(connection, job.program_id, job.keys, FIRST_ID, CHUNK)
@@ -68,7 +68,7 @@ class EraseCustomer:
             return Chunk()
         ids = [id_ for id_, _ in found]
         if strays := await self._strays(connection, job, ids):
-            # In a chunk of its own: who counts uses waits for it, and this must then wait for nobody.
+            # In a chunk of its own: transactions that count uses wait for it, so it must wait for nothing.
             await customers.hold_customers(connection, job.program_id, strays)
             made = [self.digests(job.program_id, key) for key in strays]
             await customers.mark_erased(connection, job.program_id, made, job.created_at)
@@ -91,7 +91,7 @@ class EraseCustomer:
         return Chunk(["more"] if count else None, {"reservations": count})
 
     async def counters(self, connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
-        """Put the next counters under the digests."""
+        """Move the next counters to the digests."""
         count = await erasures.erase_counters(connection, job.program_id, _pairs(job), CHUNK)
         return Chunk(["more"] if count else None, {"counters": count})
 
@@ -101,7 +101,7 @@ class EraseCustomer:
         return Chunk(["more"] if count == _LINES_AT_ONCE else None, {"export_lines": count})
 
     async def _strays(self, connection: Connection, job: CustomerJob, ids: Sequence[uuid.UUID]) -> list[str]:
-        """Return the mailboxes beside the customer's ids that nobody knew of when the job was made."""
+        """Return the mailboxes with the customer's ids that were unknown when the job was created."""
         named = await customers.read_names(connection, ids)
         keys = {key for each in named for key in self._digests(job, each)[0]} - set(job.keys)
         wanted = {(job.program_id, self.digests(job.program_id, key)): key for key in keys}
@@ -109,9 +109,9 @@ class EraseCustomer:
         return sorted(key for digest, key in wanted.items() if digest not in known)
 
     def _digests(self, job: CustomerJob, named: Named) -> tuple[Mapping[str, str], bool]:
-        """Return what replaces the names of a redemption, and whether all of it is about the customer.
+        """Return the replacements for the names of a redemption, and whether all of it is about the customer.
 
-        The mailbox beside an id that is erased goes with it, also where it was not known yet when the job was made.
+        The mailbox of an erased id is erased too, even if it was unknown when the job was created.
         """
         digests = _pairs(job)
         is_whole = named.customer_key in digests or _is_erased(named.customer_key)
@@ -134,12 +134,12 @@ class EraseCustomer:
 
 
 async def erase_others(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Take the customer out of what is said of the next redemptions of others."""
+    """Take the customer out of the texts of the next redemptions of others."""
     after = (datetime.fromisoformat(position[0]), uuid.UUID(position[1])) if position else (_BEGINNING, FIRST_ID)
     found = await erasures.read_others(connection, job.program_id, after, _LINES_AT_ONCE)
     erasing = job.erasing.free()
     if named := sorted({each.order_ref for each in found if _without(erasing, each) != each}):
-        # As it is now: another erasure may have been at it.
+        # Read again: another erasure may have changed it.
         await erasures.lock_orders(connection, job.program_id, named)
         found = await erasures.read_others(connection, job.program_id, after, _LINES_AT_ONCE)
     erased = [changed for each in found if (changed := _without(erasing, each)) != each and each.order_ref in named]
@@ -150,7 +150,7 @@ async def erase_others(connection: Connection, job: CustomerJob, position: Seque
 
 
 async def erase_reasons(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Take the reasons away that name the customer, of the next orders."""
+    """Remove the reasons of the next orders that name the customer."""
     found = await erasures.read_reasons(connection, job.program_id, position[0] if position else "", _LINES_AT_ONCE)
     erasing = job.erasing.free()
     named = [order_ref for order_ref, reasons in found if any(erasing.text(reason) != reason for reason in reasons)]
@@ -161,7 +161,7 @@ async def erase_reasons(connection: Connection, job: CustomerJob, position: Sequ
 
 
 async def erase_history(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Take the customer out of the next events, about whomever they are; the other services look at the same."""
+    """Take the customer out of the next events, about any customer; the other services search the same."""
     after = uuid.UUID(position[0]) if position else FIRST_ID
     await lock_history(connection)
     found = await erasures.read_history(connection, after, _LINES_AT_ONCE)
@@ -186,7 +186,7 @@ def _without(erasing: Erasing, told: Told) -> Told:
 
 
 def event_ids(redemption_id: uuid.UUID) -> list[uuid.UUID]:
-    """Return the events of a redemption that name its customer; there may be one of them only."""
+    """Return the events of a redemption that name its customer; there may be only one."""
     return [derived_id(redemption_id, model.type) for model in (CodeRedeemedV1, CodeRedemptionVoidedV1)]
 
 

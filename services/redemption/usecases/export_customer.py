@@ -1,4 +1,4 @@
-"""Redemption's part of a customer's export: rows as they are, and the events about them, a line each."""
+"""Redemption's part of a customer's export: rows unchanged, and the events about them, a line each."""
 
 import json
 import uuid
@@ -19,7 +19,7 @@ _MOST_HOLDS = 1_000
 
 
 async def export_redemptions(connection: Connection, job: CustomerJob, position: Sequence[Any]) -> Chunk:
-    """Write down the next redemptions, their orders, and what the history says of them."""
+    """Export the next redemptions, their orders, and their events."""
     after = uuid.UUID(position[0]) if position else FIRST_ID
     found = await customers.find_redemptions(connection, job.program_id, job.keys, after, CHUNK)
     ids = [id_ for id_, _ in found]
@@ -39,7 +39,7 @@ async def export_redemptions(connection: Connection, job: CustomerJob, position:
 
 
 async def export_holds(connection: Connection, job: CustomerJob, _: Sequence[Any]) -> Chunk:
-    """Write down what is held for the customer."""
+    """Export the customer's holds."""
     shown = await customers.show_holds(connection, job.program_id, job.keys, _MOST_HOLDS)
     lines = [line_of(SERVICE, kind, json.loads(text)) for kind, text in shown]
     return Chunk(None, {"holds": len(lines)}, lines)

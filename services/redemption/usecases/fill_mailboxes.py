@@ -1,6 +1,6 @@
-"""Fills in who bought what a process of the release before redeems during an upgrade: it keeps one key of a customer.
+"""Completes redemptions that a process of the previous release writes during an upgrade, with one key of the customer.
 
-The mailbox beside an id is in the redemption's event alone, so this is done long before that is removed.
+The mailbox of an id is then only in the redemption's event, so this is done long before that is removed.
 """
 
 import json
@@ -22,12 +22,12 @@ AT_ONCE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class FillMailboxes:
-    """Fills all there are, a chunk per transaction; looked for again, since old processes may still run."""
+    """Fills all of them, a chunk per transaction, repeatedly, since old processes may still run."""
 
     database: Database
 
     async def __call__(self) -> int:
-        """Return how many there were."""
+        """Return their number."""
 
         async def chunk() -> int:
             async with self.database.transaction() as connection:
@@ -57,7 +57,7 @@ async def fill_mailboxes(connection: Connection, limit: int) -> int:
 
 
 def _mailbox_key(key: str, body: bytes) -> str | None:
-    """Return the mailbox beside an id, or what stands for it if the customer was erased."""
+    """Return the mailbox of an id, or its placeholder if the customer was erased."""
     email = (json.loads(body)["data"].get("customer") or {}).get("email")
     if not isinstance(email, str) or not email.strip():
         return None

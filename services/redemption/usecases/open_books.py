@@ -1,4 +1,4 @@
-"""Reads all that decides, in statements that begin after the locks; what only some codes need, only for those."""
+"""Reads everything that decides, in statements after the locks; details that only some codes need, only for those."""
 
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,9 +31,9 @@ def strings_of(purchases: Sequence[Purchase]) -> list[Strings]:
 
 
 def customers_of(purchases: Sequence[Purchase], locked: Locked, aliases: Aliases) -> set[CustomerKey]:
-    """Return by which keys customers are counted for which coupons: their uses are limited, or were.
+    """Return the keys by which customers are counted per coupon: coupons whose uses are limited, or were.
 
-    An erased one is counted, and locked, by what stands for it: so what it buys now never meets its name of before.
+    An erased one is counted, and locked, by its placeholder: so later purchases never meet its earlier name.
     """
     if not locked.counted_customers:
         return set()
@@ -52,7 +52,7 @@ def customers_of(purchases: Sequence[Purchase], locked: Locked, aliases: Aliases
 def past_customers(
     history: Mapping[OrderKey, OrderBook], locked: Locked, taken_back: Collection[OrderKey], aliases: Aliases
 ) -> set[CustomerKey]:
-    """Return the keys of the customers of what orders have redeemed, where a use may be theirs again."""
+    """Return the keys of the customers of orders' redemptions whose uses may count again."""
     if not locked.counted_customers:
         return set()
     return {
@@ -69,7 +69,7 @@ def past_customers(
 def names_of_past(
     history: Mapping[OrderKey, OrderBook], locked: Locked, taken_back: Collection[OrderKey]
 ) -> set[tuple[uuid.UUID, str]]:
-    """Return the names of these customers, with their programs; what stands for an erased one is no name."""
+    """Return the names of these customers, with their programs; the placeholder of an erased one is not a name."""
     return {
         (redemption.program_id, name)
         for redemption in _past(history, locked, taken_back)
@@ -100,9 +100,9 @@ async def open_books(
     aliases: Aliases,
     reads_all: bool = False,
 ) -> tuple[Books, CountedTerms]:
-    """Return the books on what is locked; raises TermsChanged if the locks do not suffice.
+    """Return the books on the locked rows; raises TermsChanged if the locks do not suffice.
 
-    With `reads_all` every statement is run, needed or not: then the statements tell nothing of what was found.
+    With `reads_all`, every statement runs, needed or not: then the statements reveal nothing.
     """
     counted = await read_terms(connection, locked, now) if locked.code_ids or reads_all else CountedTerms()
     candidates: dict[Strings, list[CodeTerms]] = {}
@@ -150,7 +150,7 @@ def _moments(
     }
     if not zones:
         return []
-    # Each coupon at the times of its own purchases: at those of the whole batch it would be the square of the batch.
+    # Each coupon at the times of its own purchases: at those of the whole batch, the cost would be quadratic.
     asked = {
         (terms.coupon_id, moment)
         for purchase in purchases

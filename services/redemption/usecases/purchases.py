@@ -1,4 +1,4 @@
-"""What checkouts ask, whichever way it came, and the purchase that is made of what they say."""
+"""Checkouts' requests, over HTTP or in events, and the purchases built from them."""
 
 import uuid
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from shared.events.checkout import Customer, Order
 
 @dataclass(frozen=True, slots=True)
 class CompletedCheckout:
-    """An order that was paid, with what is only passed on; whoever is answered hears of a refusal by no event.
+    """A paid order, with details that are only passed on; a refusal over HTTP emits no event.
 
     `left_out` names the details that could not be read.
     """
@@ -54,7 +54,7 @@ def purchase_of(
     claimed_at: datetime | None = None,
     clock: str = "",
 ) -> Purchase:
-    """Return the purchase. What a checkout leaves out is unknown; a reservation that cannot be one is none."""
+    """Return the purchase. Absent details are unknown; an invalid reservation id counts as absent."""
     return Purchase(
         program_id=program_id,
         source=source,

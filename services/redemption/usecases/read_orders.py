@@ -1,4 +1,4 @@
-"""Shows what is known of an order, also of one of which nothing but refused tries is."""
+"""Shows an order, even one with only refused tries."""
 
 import json
 import uuid
@@ -19,7 +19,7 @@ _MOST_REJECTIONS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ShownOrder:
-    """An order, the attributes of its latest purchase, what was left out, and the latest of its refused tries."""
+    """An order, the attributes of its latest purchase, what was left out, and its latest refused tries."""
 
     book: OrderBook
     attributes: Mapping[str, Any] | None
@@ -29,13 +29,13 @@ class ShownOrder:
 
 @dataclass(frozen=True, slots=True)
 class ReadOrder:
-    """Reads what was committed, and nothing of another program."""
+    """Reads committed data of one program."""
 
     database: Database
     clock: Clock
 
     async def __call__(self, program_id: uuid.UUID, order_ref: str) -> ShownOrder:
-        """Return an order; raises Missing if nothing is known of it."""
+        """Return an order; raises Missing if it is unknown."""
         key = program_id, order_ref
         wanted = RejectionFilter(program_id=program_id, order_ref=order_ref)
         async with self.database.connection() as connection:

@@ -1,4 +1,4 @@
-"""Shows redemptions: one, or a page of those that fit a filter."""
+"""Shows redemptions: one, or a page of those that match a filter."""
 
 import uuid
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ _NOTHING: Final = RedemptionPage((), None)
 
 @dataclass(frozen=True, slots=True)
 class ReadRedemptions:
-    """Reads what was committed, and nothing of another program."""
+    """Reads committed data of one program."""
 
     database: Database
 
@@ -30,7 +30,7 @@ class ReadRedemptions:
         return found[0]
 
     async def counts(self, redemption: Redemption) -> tuple[int, int | None]:
-        """Return the uses of a redemption's code and coupon as they are now; None where nobody counts the coupon's."""
+        """Return the present uses of a redemption's code and coupon; None if the coupon's are not counted."""
         async with self.database.connection() as connection:
             return await redemptions.read_counts(connection, redemption.code_id, redemption.coupon_id)
 
@@ -42,9 +42,9 @@ class ReadRedemptions:
         last: Place | None,
         limit: int,
     ) -> RedemptionPage:
-        """Return up to so many redemptions after the last one, the latest first.
+        """Return up to `limit` redemptions after the last one, latest first.
 
-        `code` is taken in whatever spelling, `coupon` is an id or a uuid_code.
+        `code` may have any spelling, `coupon` is an id or a uuid_code.
         """
         async with self.database.connection() as connection:
             if coupon is not None:
@@ -63,7 +63,7 @@ class ReadRedemptions:
 
 
 async def coupon_named(connection: Connection, program_id: uuid.UUID, named: str) -> uuid.UUID | None:
-    """Return the coupon that is named by its id or a uuid_code; None if there is none."""
+    """Return the coupon with an id or a uuid_code; None if there is none."""
     try:
         if len(named) == _ID_LENGTH:
             return uuid.UUID(named)

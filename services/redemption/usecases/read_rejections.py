@@ -1,4 +1,4 @@
-"""Lists refused tries, whichever door refused them."""
+"""Lists refused tries, over HTTP and in events."""
 
 from dataclasses import dataclass, replace
 
@@ -11,14 +11,14 @@ from shared.database.pool import Database
 
 @dataclass(frozen=True, slots=True)
 class ReadRejections:
-    """Reads what was committed, and nothing of another program."""
+    """Reads committed data of one program."""
 
     database: Database
 
     async def __call__(
         self, wanted: RejectionFilter, code: str | None, last: Place | None, limit: int
     ) -> RejectionPage:
-        """Return up to so many refused tries after the last one, the latest first; `code` in whatever spelling."""
+        """Return up to `limit` refused tries after the last one, latest first; `code` in any spelling."""
         if code is not None:
             wanted = replace(wanted, canonical=_looked_for(code))
         async with self.database.connection() as connection:

@@ -1,4 +1,4 @@
-"""Recognises customers who were erased: what they bought before is kept without them, and every use still counts."""
+"""Recognises erased customers: their earlier purchases are stored without them, and every use still counts."""
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
@@ -20,9 +20,9 @@ async def recognise(
     digests: Digests,
     others: Collection[tuple[uuid.UUID, str]] = (),
 ) -> tuple[list[Purchase], Aliases]:
-    """Return the purchases with what of their buyers was erased, and under which names these are counted.
+    """Return the purchases with the erased keys of their buyers, and the names under which these are counted.
 
-    `others` are names of customers, with their programs, whose uses are counted besides.
+    `others` are names of customers, with their programs, whose uses are counted too.
     """
     wanted = {customer: digests.all(*customer) for customer in customers_in(purchases) | set(others)}
     if not wanted:
@@ -35,7 +35,7 @@ async def recognise(
         for (program, key), all_ in wanted.items()
     }
     recognised = [_recognised(purchase, known, digests) for purchase in purchases]
-    # What a purchase of before says of its customer beside the erased id was not known when that was erased.
+    # An earlier purchase may name a mailbox with the erased id that was unknown at the erasure.
     for (program_id, key), of_key in known.items():
         made = digests(program_id, key)
         if not of_key and any(p.program_id == program_id and key in p.buyer.erased for p in recognised):
@@ -44,7 +44,7 @@ async def recognise(
 
 
 def customers_in(purchases: Sequence[Purchase]) -> set[tuple[uuid.UUID, str]]:
-    """Return who buys: each key in plain, with its program."""
+    """Return the buyers: each plain key, with its program."""
     return {
         (purchase.program_id, key)
         for purchase in purchases
@@ -54,7 +54,7 @@ def customers_in(purchases: Sequence[Purchase]) -> set[tuple[uuid.UUID, str]]:
 
 
 def without_past(checkout: CompletedCheckout) -> CompletedCheckout:
-    """Return a purchase without what is not kept of it, if its customer was erased since."""
+    """Return a purchase without the data of a customer who was erased since."""
     buyer, customer, order = checkout.purchase.buyer, checkout.customer, checkout.order
     if customer is None or not buyer.erased:
         return checkout

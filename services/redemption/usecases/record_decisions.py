@@ -1,4 +1,4 @@
-"""Notes what decisions write, request by request: their rows, and the events about them; reports it once committed."""
+"""Collects the rows and events of decisions, request by request; reports them once committed."""
 
 import uuid
 from dataclasses import dataclass, field, replace
@@ -42,7 +42,7 @@ from shared.trace import trace_facts
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one transaction writes, collected request by request."""
+    """The rows and events of one transaction, collected request by request."""
 
     redemptions: list[Redemption] = field(default_factory=list)
     voids: list[Voided] = field(default_factory=list)
@@ -73,7 +73,7 @@ def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetim
 
 
 def write_late(checkout: CompletedCheckout, decision: RedeemedLate, now: datetime, written: Written) -> None:
-    """Add the rows and events of an order that was taken back before it was heard of."""
+    """Add the rows and events of an order that was taken back before it was received."""
     for use in decision.uses:
         redemption = use.redemption
         redemption.terms = terms_text(terms_of(use.terms))
@@ -98,14 +98,14 @@ def _keep_attributes(checkout: CompletedCheckout, decision: Redeemed | RedeemedL
 
 
 def write_turned_away(purchase: Purchase, refused: Refused, door: Door, written: Written) -> None:
-    """Add the row of an order that was refused where it asked, which is no event; a repeat has the same row."""
+    """Add the row of an order that was refused over HTTP, without an event; a repeat has the same row."""
     canonical = _canonical(purchase, refused)
     key = derived_id(purchase.program_id, "rejection", door, purchase.order_ref, refused.reason, canonical)
     written.rejections.append(_rejection(key, purchase, refused, door))
 
 
 def _write_besides(purchase: Purchase, decision: Redeemed | RedeemedLate, now: datetime, written: Written) -> None:
-    """Add what a purchase changed of its order's earlier codes, and its codes that dropped out."""
+    """Add the changes to its order's earlier codes, and its codes that dropped out."""
     if decision.changes != NO_CHANGES:
         cause, traceparent = purchase.rejection_id, purchase.traceparent
         _write_changes(decision.changes, cause, purchase.occurred_at, traceparent, now, written)
@@ -116,13 +116,13 @@ def _write_besides(purchase: Purchase, decision: Redeemed | RedeemedLate, now: d
 def _write_changes(
     changes: Changes, cause: uuid.UUID, moment: datetime, traceparent: str | None, now: datetime, written: Written
 ) -> None:
-    """Add the rows and events of what became of an order's redemptions."""
+    """Add the rows and events of the changes to an order's redemptions."""
     written.voids.extend(changes.voids)
     written.events.extend(voided_event(void, traceparent, was_counted=True, now=now) for void in changes.voids)
     for use in changes.revived:
         redemption = use.redemption
         written.redemptions.append(redemption)
-        # Of the purchase itself no more is kept than this.
+        # Nothing else is stored of the purchase itself.
         customer = Customer(id=redemption.customer_id) if redemption.customer_id is not None else None
         order = Order(currency=redemption.currency, subtotal=redemption.subtotal_minor)
         passed_on = PassedOn(customer, order, NO_ATTRIBUTES, traceparent)
@@ -138,17 +138,17 @@ def _write_changes(
 
 
 def write_refused(checkout: CompletedCheckout, refused: Refused, now: datetime, written: Written) -> None:
-    """Add the row and the event of an order whose codes are refused; what a code misses may be what was left out."""
+    """Add the row and the event of an order whose codes are refused; the cause may be a detail that was left out."""
     purchase = checkout.purchase
     if checkout.left_out:
-        detail = f"{refused.detail} What could not be read was left out: {', '.join(checkout.left_out)}."
+        detail = f"{refused.detail} Details that could not be read were left out: {', '.join(checkout.left_out)}."
         refused = replace(refused, detail=detail)
     written.rejections.append(_rejection(purchase.rejection_id, purchase, refused, "event"))
     written.events.append(rejected_event(purchase, refused, now))
 
 
 def _write_skipped(purchase: Purchase, refused: Refused, now: datetime, written: Written) -> None:
-    """Add the row and the event of a code that dropped out of its order; others of it count."""
+    """Add the row and the event of a code that dropped out of its order; the other codes count."""
     if refused.terms is None:
         return
     key = derived_id(purchase.rejection_id, refused.terms.canonical)
@@ -178,13 +178,13 @@ def _rejection(key: uuid.UUID, purchase: Purchase, refused: Refused, door: Door)
 
 
 def _canonical(purchase: Purchase, refused: Refused) -> str:
-    """Return by what the refused code is looked for: its text where that cannot be a code."""
+    """Return the search key of the refused code: its text if that cannot be a code."""
     wanted = next((code.canonical for code in purchase.codes if code.text == refused.code), None)
     return wanted or refused.code
 
 
 def write_cancelled(ask: Cancellation | VoidRequest, cancelled: Cancelled, now: datetime, written: Written) -> None:
-    """Add the rows and events of redemptions that were taken back."""
+    """Add the rows and events of voided redemptions."""
     if isinstance(ask, Cancellation) and (said := cancelled.notice) is not None:
         written.unheeded.append((ask, said))
     cause = ask.id if isinstance(ask, Cancellation) else ask.redemption_id
@@ -206,7 +206,7 @@ def write_cancelled(ask: Cancellation | VoidRequest, cancelled: Cancelled, now: 
 
 
 def report(written: Written) -> None:
-    """Count and log what was committed."""
+    """Count and log the committed decisions."""
     REDEMPTIONS.inc(sum(redemption.is_counted for redemption in written.redemptions))
     RESERVATIONS.inc(len(written.reserved))
     for void in written.voids:

@@ -1,4 +1,4 @@
-"""Removes what is old: orders that came to nothing, reservations, refusals, failed guesses, and customers' jobs."""
+"""Removes old rows: orders without a redemption, reservations, refusals, failed guesses, and customers' jobs."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,19 +12,19 @@ from shared.database.pool import Database
 from shared.database.purging import BREATH_SECONDS, Removal, in_batches
 from shared.metrics import ROWS_REMOVED
 
-# A purchase may be reported a day late, and what was reserved then still counts for it.
+# A purchase may be reported a day late, and its reservation still counts for it.
 _RESERVATIONS_KEPT: Final = timedelta(days=2)
-# Each is locked while it is judged.
+# Each is locked while it is checked.
 _ORDERS_AT_ONCE: Final = 200
 _RESERVATIONS_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetOrders:
-    """Removes orders that have no redemption, with their refunds, once nothing was heard of them for long.
+    """Removes orders without a redemption, with their refunds, after a long time without events.
 
-    Until then an order's cancellation stands for purchases that are heard of later. One that has a redemption by then
-    stays for good, and is not looked at again.
+    Until then an order's cancellation applies to purchases that arrive later. One that has a redemption by then
+    stays for good, and is not checked again.
     """
 
     database: Database
@@ -33,7 +33,7 @@ class ForgetOrders:
     table: str = "orders"
 
     async def __call__(self) -> int:
-        """Judge what is old, a chunk per transaction, and return how many orders that were."""
+        """Check old orders, a chunk per transaction, and return their number."""
         before = self.clock() - self.kept
 
         async def chunk() -> int:
@@ -49,7 +49,7 @@ class ForgetOrders:
 def removals(
     database: Database, clock: Clock, inbox_kept: timedelta, rejections_kept: timedelta
 ) -> list[Removal | ForgetOrders]:
-    """Return what removes it, table by table; tombstones are kept as long as the inbox."""
+    """Return the purges, table by table; tombstones are kept as long as the inbox."""
     return [
         ForgetOrders(database, clock, inbox_kept),
         Removal("holds", database, clock, _RESERVATIONS_KEPT, redemptions.purge_reservations, _RESERVATIONS_AT_ONCE),

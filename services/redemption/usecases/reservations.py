@@ -1,4 +1,4 @@
-"""Shows reservations and ends them; making one is a decision like a redemption."""
+"""Shows reservations and ends them; creating one is a decision like a redemption."""
 
 import uuid
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class ReadReservation:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseReservation:
-    """Ends a reservation: what it held is free."""
+    """Ends a reservation and releases its holds."""
 
     database: Database
 

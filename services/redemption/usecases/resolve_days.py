@@ -1,4 +1,4 @@
-"""Reads bare dates in filters as moments where the program is."""
+"""Reads bare dates in filters as moments in the program's time zone."""
 
 import uuid
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from shared.database.pool import Database
 
 @dataclass(frozen=True, slots=True)
 class ResolveDays:
-    """Looks up the program's time zone where a date needs one, and only then."""
+    """Looks up the program's time zone only if a date needs one."""
 
     database: Database
 
     async def __call__(
         self, program_id: uuid.UUID, since: date | None, before: date | None, *, is_whole_day: bool = False
     ) -> tuple[datetime | None, datetime | None]:
-        """Return both ends of a range; `is_whole_day` if a date as its end belongs to it."""
+        """Return both ends of a range; `is_whole_day` if it includes a date given as its end."""
         if all(value is None or isinstance(value, datetime) for value in (since, before)):
             return _told(since), _told(before)
         async with self.database.connection() as connection:

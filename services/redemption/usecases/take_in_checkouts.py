@@ -1,4 +1,4 @@
-"""Takes in what checkouts publish, a batch at a time: each event once, decided in one transaction, then announced."""
+"""Handles checkouts' events, a batch at a time: each event once, decided in one transaction, then announced."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from shared.starting_over import until_it_stands
 
 @dataclass(frozen=True, slots=True)
 class CheckoutEvent:
-    """An event of a checkout that was understood, and how it is known when it comes again."""
+    """A valid event of a checkout, and its identity for recognising repeats."""
 
     program_id: uuid.UUID
     source: str
@@ -40,9 +40,9 @@ class TakeInCheckouts:
     digests: Digests
 
     async def __call__(self, events: Sequence[CheckoutEvent]) -> list[Verdict]:
-        """Take in each event once, in the order given, and say of each whether it was fresh.
+        """Handle each event once, in the given order, and return the verdict on each.
 
-        Raises TransientFault if the batch is to be tried again; a try that did commit leaves only duplicates behind.
+        Raises TransientFault if the batch must be tried again; if a try did commit, the next finds only duplicates.
         """
 
         async def take_in(is_again: bool) -> tuple[list[Verdict], Decided | None]:

@@ -1,4 +1,4 @@
-"""Says what codes would take off orders, or why they would not, by the rules of redeeming; nothing changes."""
+"""Returns the discounts that codes would give, or why not, by the rules of redeeming; nothing changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from shared.idempotency import Once
 class ValidateCodes(Work[Purchase, list[Appraisal], None]):
     """Judges each code of orders that are about to be paid, now.
 
-    It reads without locks, so another order may be faster than the one that is asked about, and needs no transaction.
+    It reads without locks or a transaction, so another order may redeem before the one in the request.
     """
 
     digests: Digests
@@ -44,7 +44,7 @@ class ValidateCodes(Work[Purchase, list[Appraisal], None]):
         *,
         is_again: bool,
     ) -> Results[list[Appraisal], None]:
-        """Read and judge as above, where terms have changed while they were read."""
+        """Read and judge again after terms changed during the read."""
         purchases = [replace(purchase, occurred_at=now) for purchase in asks]
         found = await find(connection, strings_of(purchases))
         orders = {purchase.order for purchase in purchases if purchase.order_ref}

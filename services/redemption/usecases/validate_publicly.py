@@ -1,7 +1,7 @@
-"""Validates codes for anyone who holds a publishable key, which is everybody: good or not, never why not.
+"""Validates codes for holders of a publishable key, which is anyone: good or not, never why not.
 
-Refusals are alike in what is answered and in what is asked of the database, and who is refused too often has to wait.
-What orders and customers have done is left out: whoever knows an order's reference or an e-mail address would ask.
+Refusals are alike in the response and in the statements, and a client with too many refusals has to wait. The history
+of orders and customers is ignored: anyone who knows an order's reference or an e-mail address could query it.
 """
 
 import math
@@ -26,7 +26,7 @@ from shared.starting_over import until_it_stands
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks: a publishable key, and the addresses that its request came with."""
+    """The caller: a publishable key, and the addresses of its request."""
 
     key_id: uuid.UUID
     remote: str | None
@@ -35,9 +35,9 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class ValidatePublicly:
-    """A request is charged as a failed guess before its codes are looked at, and given back if they are good.
+    """A request is charged as a failed guess before its codes are read, and refunded if they are good.
 
-    If the process dies in between, the charge stays: it is the asker's loss until the window ends.
+    If the process dies in between, the charge stays until the window ends.
     """
 
     database: Database
@@ -45,7 +45,7 @@ class ValidatePublicly:
     trusted_proxies: int
 
     async def __call__(self, asker: Asker, purchase: Purchase) -> Sequence[Appraisal] | None:
-        """Return the appraisals if all codes are good or lack only a customer, which is no guess, else None.
+        """Return the appraisals if all codes are good or lack only a customer, which is not a guess, else None.
 
         Raises TooManyGuesses or TransientFault.
         """
@@ -65,9 +65,9 @@ class ValidatePublicly:
         return appraisals
 
     async def _judge(self, purchase: Purchase) -> list[Appraisal] | None:
-        """Judge an order's codes without what orders and customers have done; None for a refusal.
+        """Judge an order's codes without the history of orders and customers; None for a refusal.
 
-        The same statements are run whatever they find and whatever the purchase says.
+        Runs the same statements whatever they find and whatever the purchase contains.
         """
         async with self.database.connection() as connection:
             return await until_it_stands(lambda _: _appraise(connection, purchase))

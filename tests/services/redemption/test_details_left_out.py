@@ -122,7 +122,7 @@ async def test_a_code_that_needs_what_was_left_out_is_refused_and_says_so(
             checkout(shop.program_id, "EACH", ref=str(number), customer={"id": "x" * 256, "email": "n/a"})
         )
         assert (event["event"], event["reason"]) == ("code.redemption_rejected", "customer_required")
-        assert event["detail"].endswith("What could not be read was left out: customer.id, customer.email.")
+        assert event["detail"].endswith("Details that could not be read were left out: customer.id, customer.email.")
     shown = (await shop.send("GET", "/v1/orders/0")).data
     assert [row["detail"] for row in shown["rejections"]] == [event["detail"]]
 
@@ -135,7 +135,7 @@ async def test_a_code_for_some_products_needs_items_that_can_be_read(
     await merchant.code(shop.program_id, coupon, "SOME", limit=None)
     (event,) = await decider.take(checkout(shop.program_id, "SOME", order={**ORDER, "items": "X"}))
     assert (event["event"], event["reason"]) == ("code.redemption_rejected", "order_items_required")
-    assert event["detail"].endswith("What could not be read was left out: order.items.")
+    assert event["detail"].endswith("Details that could not be read were left out: order.items.")
 
 
 async def test_what_is_left_of_the_customer_still_counts(shop: Shop, merchant: Merchant, decider: Decider) -> None:
