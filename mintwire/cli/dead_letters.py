@@ -24,7 +24,8 @@ from shared.times import parse_time
 _PAGE: Final = 250
 # A service goes through ten thousand letters at a time.
 _SECONDS: Final = 120.0
-_PROBE_SECONDS: Final = 10.0
+# The service may make it wait for another request, for half a minute.
+_PROBE_SECONDS: Final = 45.0
 _NOT_STATED: Final = "not stated (mintwire dead show)"
 
 

@@ -31,7 +31,8 @@ from shared.faults import TransientFault
 MOST_LOOKED_AT: Final = 10_000
 """How many messages of a dead queue a request reads; those behind move up as the first ones go."""
 
-_WAIT_SECONDS: Final = 10.0
+# Longer than the request before takes: looking at ten thousand messages takes some 16 s.
+_WAIT_SECONDS: Final = 30.0
 
 
 class RecordsActs(Protocol):
