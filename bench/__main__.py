@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import chain, checkout, mint, mixed, redeem, webhooks
+from bench import chain, checkout, mint, mixed, redeem, stats, webhooks
 from bench.environment import environment
 
 RESULTS = Path(__file__).parent / "results"
-SCENARIOS = ("mint", "checkout", "chain", "redeem", "webhooks", "mixed")
+SCENARIOS = ("mint", "checkout", "chain", "redeem", "webhooks", "mixed", "stats")
 _HTTP_SECONDS = 3.0
 
 
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument(
         "--shape", action="append", choices=redeem.SHAPES, help="the shapes of redemption; by default, all"
     )
+    parser.add_argument("--rows", type=int, default=stats.ROWS, help="number of codes and of redemptions for stats")
     parser.add_argument("--append", action="store_true", help="redemption: keep earlier rounds")
     parser.add_argument("--parts", nargs="+", choices=webhooks.PARTS, default=[*webhooks.PARTS], help="of webhooks")
     wanted = parser.parse_args()
@@ -48,6 +49,8 @@ def main() -> None:
                 result = chain.run(env, wanted.rounds)
             elif scenario == "mixed":
                 result = mixed.run(env, wanted.seconds or mixed.SECONDS)
+            elif scenario == "stats":
+                result = stats.run(env, wanted.rounds, wanted.seconds or _HTTP_SECONDS, wanted.rows)
             elif scenario == "webhooks":
                 result = {**_earlier("webhooks"), **webhooks.run(env, wanted.rounds, wanted.parts)}
             else:
@@ -57,6 +60,10 @@ def main() -> None:
             if scenario == "mixed":
                 _write(scenario, result, _facts(1))
                 mixed.show(result)
+                continue
+            if scenario == "stats":
+                _write(scenario, result, _facts(wanted.rounds))
+                stats.show(result)
                 continue
             # Parts of webhooks are measured at different times; each records its own.
             _write(scenario, result, {} if scenario == "webhooks" else _facts(wanted.rounds))

@@ -35,9 +35,12 @@ WITH RECURSIVE found AS (
 )
 SELECT program_id, quarter FROM found LIMIT $limit
 """)
+# Looked up one by one (OFFSET 0), however small the table looks; nobody else removes any.
 TAKE_TOUCHED = Statement("""
-DELETE FROM stats_touched t USING @b(program_id uuid, quarter timestamptz)
-WHERE t.kind = $kind AND t.program_id = b.program_id AND t.quarter = b.quarter
+DELETE FROM stats_touched WHERE ctid = ANY (ARRAY(
+    SELECT t.place FROM @b(program_id uuid, quarter timestamptz) CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM stats_touched
+        WHERE kind = $kind AND program_id = b.program_id AND quarter = b.quarter OFFSET 0) t))
 """)
 TOUCH = Statement("""
 INSERT INTO stats_touched (kind, program_id, quarter) SELECT $kind, b.* FROM @b(program_id uuid, quarter timestamptz)

@@ -26,16 +26,21 @@ WITH RECURSIVE found AS (
 )
 SELECT program_id, quarter FROM found LIMIT $limit
 """)
-# What is there is replaced, and only the finest of it is added up again.
+# What is there is replaced, and only the finest of it is added up again. All is looked up one by one (OFFSET 0),
+# however small the tables look, and nobody else removes any.
 ADD_UP = Statement("""
 WITH change AS (
-    DELETE FROM stats_changes c USING @b(program_id uuid, quarter timestamptz)
-    WHERE c.program_id = b.program_id AND c.quarter = b.quarter
-    RETURNING c.program_id, c.quarter, c.partner_id, c.coupon_id, c.minted, c.redeemed
+    DELETE FROM stats_changes WHERE ctid = ANY (ARRAY(
+        SELECT c.place FROM @b(program_id uuid, quarter timestamptz) CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM stats_changes
+            WHERE program_id = b.program_id AND quarter = b.quarter OFFSET 0) c))
+    RETURNING program_id, quarter, partner_id, coupon_id, minted, redeemed
 ), old AS (
-    DELETE FROM stats s USING @b(program_id uuid, quarter timestamptz)
-    WHERE s.program_id = b.program_id AND s.quarter = b.quarter AND s.slice = ANY ('{0,1,2,3}')
-    RETURNING s.program_id, s.quarter, s.slice, s.partner_id, s.coupon_id, s.minted, s.redeemed
+    DELETE FROM stats WHERE ctid = ANY (ARRAY(
+        SELECT s.place FROM @b(program_id uuid, quarter timestamptz) CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM stats
+            WHERE program_id = b.program_id AND slice = ANY ('{0,1,2,3}') AND quarter = b.quarter OFFSET 0) s))
+    RETURNING program_id, quarter, slice, partner_id, coupon_id, minted, redeemed
 )
 INSERT INTO stats (program_id, quarter, slice, partner_id, coupon_id, minted, redeemed)
 SELECT program_id, quarter, 3 - GROUPING(partner_id, coupon_id), partner_id, coupon_id, sum(minted), sum(redeemed)

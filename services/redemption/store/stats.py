@@ -12,9 +12,13 @@ from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.database.stats import Bucket, Kind
 
+# Looked up one by one (OFFSET 0), however small the table looks.
 DELETE_STATS = Statement("""
-DELETE FROM stats s USING @b(program_id uuid, quarter timestamptz)
-WHERE s.kind = $kind AND s.program_id = b.program_id AND s.quarter = b.quarter AND s.slice = ANY ('{0,1,2,3,4,5,6,7}')
+DELETE FROM stats WHERE ctid = ANY (ARRAY(
+    SELECT s.place FROM @b(program_id uuid, quarter timestamptz) CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM stats
+        WHERE program_id = b.program_id AND slice = ANY ('{0,1,2,3,4,5,6,7}') AND quarter = b.quarter
+          AND kind = $kind OFFSET 0) s))
 """)
 INSERT_REDEMPTIONS = Statement("""
 INSERT INTO stats (kind, program_id, quarter, slice, partner_id, coupon_id, currency, redemptions, discount_minor,
