@@ -30,9 +30,7 @@ _PLAIN = (
     "mintwire/",
     "receivers/",
     "scripts/",
-    "services/codes/",
-    "services/redemption/",
-    "services/webhooks/",
+    "services/",
     "shared/",
     "tests/bench/",
     "tests/contracts/",
@@ -40,7 +38,8 @@ _PLAIN = (
     "tests/docs/",
     "tests/mintwire/",
     "tests/receivers/",
-    "tests/services/webhooks/",
+    "tests/services/",
+    "tests/shared/",
     "tests/system/",
 )
 _PROSE = {".example", ".py", ".md", ".sh", ".yml", ".cfg", ".conf", ".js", ".ts", ""}

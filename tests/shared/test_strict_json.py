@@ -166,7 +166,7 @@ def test_what_cannot_be_kept_among_details_is_named_as_such(raw: bytes, value: o
     ],
 )
 def test_what_cannot_be_kept_is_named_by_its_member(raw: bytes, member: str) -> None:
-    """Whoever asks would be left to look for it."""
+    """The caller would have to search for it."""
     with pytest.raises(StrictJSONError) as caught:
         loads(raw, max_bytes=1_000)
     assert caught.value.member == member

@@ -43,7 +43,7 @@ async def test_the_header_of_the_partner_api_takes_no_token(service: Service, pr
 async def test_an_account_acts_for_tenants_that_are_there_and_belong_together(
     service: Service, program: Owner, partner: Owner
 ) -> None:
-    """Whoever is not there is refused as an unknown key is, so nobody learns by it who is."""
+    """An account that does not exist is refused like an unknown key, so refusals do not reveal which ones do."""
     others = await service.program(name="Theirs")
     gone = await service.partner(program, name="Gone")
     assert (await service.send("DELETE", f"/v1/partners/{gone.id}", program.key)).status == 200
@@ -143,7 +143,7 @@ class TestMinting:
     async def test_beside_keys_each_is_named_for_what_it_is(
         self, service: Service, program: Owner, partner: Owner
     ) -> None:
-        """One row of the ledger stands for a group, whoever is in it, in either statement."""
+        """One row of the ledger stands for a group, whatever its members, in either statement."""
         token = account_of(service, program, partner)
         account_id = DASHBOARD.keys.read(token, "codes", service.clock())[0].id  # type: ignore[index]
         await service.send("POST", GENERATE, token)

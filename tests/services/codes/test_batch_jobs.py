@@ -1,4 +1,4 @@
-"""Batches that jobs make: chunk by chunk, whoever is killed, and how they are shown and cancelled."""
+"""Batches created by jobs: chunk by chunk, despite killed processes, and how they are shown and cancelled."""
 
 import asyncio
 import random

@@ -176,7 +176,7 @@ async def test_a_code_that_its_coupon_is_never_valid_beside_is_refused_at_every_
 
 
 async def test_a_coupon_may_end_before_codes_of_it_start(service: Service, cairo: Owner, database: Database) -> None:
-    """Whoever ends a campaign early has to be able to; such a code can still be changed otherwise."""
+    """A merchant must be able to end a campaign early; such a code can still be changed otherwise."""
     code = {"coupon_uuid": "spring", "code": "A", "starts_at": "2026-10-30"}
     assert (await post(service, cairo, "/v1/promotion-codes", code)).status == 201
     ended = await service.send("PATCH", "/v1/coupons/spring", cairo.key, COUPON_END)

@@ -19,7 +19,7 @@ async def test_a_path_written_out_allows_what_its_document_says(service: Service
 
 
 async def test_what_has_no_default_offers_none(service: Service) -> None:
-    """An empty string as the default of a required setting would mislead whoever generates a client."""
+    """An empty string as the default of a required setting would mislead generators of clients."""
     schemas = check_document(service.app)["components"]["schemas"]
     assert "default" not in schemas["ProgramChange"]["properties"]["name"]
     assert schemas["ProgramCreation"]["required"] == ["name"]

@@ -188,7 +188,7 @@ async def test_of_twins_at_once_one_acts_and_none_waits(
 
 
 async def test_a_twin_under_way_is_told_so_at_once(service: Service, second: Service, program: Owner) -> None:
-    """The first twin is held up by a lock on its program's row; the second must not wait for it."""
+    """The first request is held up by a lock on its program's row; the second with its key must not wait for it."""
     path = f"/v1/programs/{program.id}/keys"
     async with service.pool.transaction() as blocker:
         await blocker.execute("SELECT 1 FROM programs WHERE id = $1 FOR UPDATE", uuid.UUID(program.id))

@@ -50,7 +50,7 @@ def once(
 
 
 async def told(asks: Sequence[Awaitable[Answer]]) -> list[Told]:
-    """Wait for all of them, whatever becomes of any."""
+    """Wait for all of them, whatever their results."""
     answers = await asyncio.gather(*asks, return_exceptions=True)
     assert not [answer for answer in answers if not isinstance(answer, Answer | Exception)]
     return [answer for answer in answers if isinstance(answer, Answer | Exception)]

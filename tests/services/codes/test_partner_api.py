@@ -123,7 +123,7 @@ async def test_a_code_is_found_in_any_spelling(service: Service, partner: Owner)
 async def test_what_is_no_code_of_mine_is_missing(service: Service, program: Owner, partner: Owner) -> None:
     sibling = await service.partner(program, name="Sibling", quota=1)
     theirs = (await service.generate(sibling)).body["code"]
-    # Of another's code no more is said than of one that there is not.
+    # The answer for another partner's code is that for a missing one.
     for code in (theirs, "PREFIX-00000000", "%C3%84", "-", "x" * 300, "a%20b!", str(uuid.uuid4())):
         reply = await service.send("GET", f"/api/partners/codes/{code}", partner.key)
         said = {"ok": False, "error": f"There is no code {unquote(code)[:100]}.", "error_code": "not_found"}

@@ -68,7 +68,7 @@ async def test_a_given_prefix_is_given_or_refused(service: Service, program: Own
 
 
 async def test_prefixes_that_read_the_same_cannot_coexist(service: Service, program: Owner) -> None:
-    """SHOP-0A1B2C3D and SH0P-0A1B2C3D are one code to whoever types it, but would look like two partners'."""
+    """SHOP-0A1B2C3D and SH0P-0A1B2C3D are one code to customers who type it, but would look like two partners'."""
     made = await service.send("POST", "/v1/partners", program.key, {"name": "One", "prefix": "SHOP"})
     assert made.status == 201
     for prefix in ("SH0P", "sh0p", "SHOP"):

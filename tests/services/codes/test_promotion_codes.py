@@ -351,7 +351,7 @@ async def test_a_foreign_code_answers_like_a_missing_one(service: Service, progr
 
 
 async def test_no_code_joins_a_coupon_that_is_being_archived(service: Service, program: Owner) -> None:
-    """Whoever comes second must see what the first did: no live code is left under an archived coupon."""
+    """The second transaction must see the result of the first: no live code is left under an archived coupon."""
     await coupon(service, program)
     replies = await asyncio.gather(
         *(service.send("POST", CODES, program.key, {"coupon_uuid": "spring"}) for _ in range(4)),

@@ -150,7 +150,7 @@ async def test_of_many_at_once_over_replicas_each_name_has_one_code(
 async def test_a_refusal_of_one_is_judged_again_for_another_key(
     service: Service, program: Owner, partner: Owner
 ) -> None:
-    """Of one group: the key that has used up its window is refused, however often; the partner's other one mints."""
+    """In one group, the key that has used up its window is refused, however often; the partner's other key mints."""
     other = await service.with_key(f"/v1/partners/{partner.id}", purpose="other")
     await limited(service, program, partner, 1)
     assert (await service.generate(partner)).status == 200

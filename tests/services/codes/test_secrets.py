@@ -86,7 +86,7 @@ async def test_a_repeat_whose_answer_cannot_be_opened_does_nothing(service: Serv
 
 
 async def test_an_answer_that_was_moved_does_not_open(service: Service, program: Owner) -> None:
-    """Else somebody with the database could have another owner's key shown to himself."""
+    """Otherwise an intruder in the database could have another owner's key shown."""
     other = await service.program()
     await make_key(service, program, "a")
     await make_key(service, other, "b")

@@ -165,7 +165,7 @@ async def life(service: Service, database: Database, program: Owner, admin: Any)
 
 @pytest.mark.parametrize("part", range(2))
 async def test_figures_are_exact_at_every_moment(life: Life, part: int) -> None:
-    """Whether or not the changes were added up, and whatever becomes of a code later."""
+    """Whether or not the changes were added up, and whatever happens to a code later."""
     for _ in range(4):
         await life.go_on(12)
         await life.take_back()

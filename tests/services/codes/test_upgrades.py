@@ -66,7 +66,7 @@ async def test_prefixes_that_read_the_same_from_before_the_rule_stay(
         program = await service.with_key(f"/v1/programs/{PROGRAM}")
         listed = (await service.send("GET", "/v1/partners", program.key)).data
         assert {each["prefix"] for each in listed} == {"SHOP", "SH0P", "LILY", "1I1Y", "ACME"}
-        # Whoever shares a prefix can be changed, and it can be given up, but nobody can have it after that.
+        # Partners that share a prefix can be changed, and can give it up, but nobody can have it after that.
         younger = f"/v1/partners/{ids['SH0P']}"
         assert (await service.send("PATCH", younger, program.key, {"name": "Younger"})).status == 200
         assert (await service.send("DELETE", f"/v1/partners/{ids['SHOP']}", program.key)).status == 200

@@ -73,7 +73,7 @@ async def state(admin: "asyncpg.Connection[asyncpg.Record]") -> dict[str, Any]:
 
 
 async def waiting(admin: "asyncpg.Connection[asyncpg.Record]", sessions: int) -> None:
-    """Return once so many sessions of the service wait for a lock."""
+    """Return once this many sessions of the service wait for a lock."""
     async with asyncio.timeout(30):
         while await admin.fetchval(COUNT_WAITING) != sessions:  # noqa: ASYNC110 - the event is in the server
             await asyncio.sleep(0.01)

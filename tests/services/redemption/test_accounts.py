@@ -87,7 +87,7 @@ async def test_a_job_about_a_customer_names_the_account(shop: Shop, decider: Dec
     asks = token(shop, account_id=account_id)
     made = await shop.send("POST", "/v1/customers/export", {"customer_id": "c-1"}, key=asks)
     assert (made.status, made.data["actor"]) == (202, f"account {account_id}"), made.body
-    # Whoever may only look sees that there was one, and not what is in it.
+    # A read-only account sees that there was one, but not its contents.
     looks = token(shop, grade="look")
     assert (await shop.send("GET", f"/v1/customers/jobs/{made.data['id']}", key=looks)).status == 200
     assert (await shop.send("GET", f"/v1/customers/jobs/{made.data['id']}/file", key=looks)).body["code"] == "look_only"

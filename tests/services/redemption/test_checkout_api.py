@@ -324,7 +324,7 @@ class TestIdempotencyKeys:
     async def test_every_write_is_done_once_and_answered_the_same(
         self, shop: Shop, merchant: Merchant, path: str, body: dict[str, object], other: dict[str, object]
     ) -> None:
-        """Twins at once, a repeat, another body, another program: none of them writes anything."""
+        """Concurrent requests with one key, a repeat, another body, another program: none of them writes anything."""
         await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "MANY", limit=None)
         made = (await shop.redeem("MANY", ref="a", order=USD)).data["redemptions"][0]
         shop.decider.now += MINUTE

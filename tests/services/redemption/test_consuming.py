@@ -42,7 +42,7 @@ async def publish(urls: dict[str, str], bodies: Sequence[bytes]) -> None:
 
 
 async def take(urls: dict[str, str], queue: str, count: int) -> list[aiormq.abc.DeliveredMessage]:
-    """Take so many messages off a queue, waiting for them."""
+    """Take this many messages off a queue, waiting for them."""
     connection = await aiormq.connect(urls["operator"])
     try:
         channel = await connection.channel()

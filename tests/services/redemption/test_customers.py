@@ -35,7 +35,7 @@ Buyers = st.builds(Buyer, Ids, Emails)
 
 @given(st.lists(st.tuples(Buyers, st.booleans()), max_size=12), Buyers)
 def test_the_uses_are_the_distinct_ones_with_either_key(uses: list[tuple[Buyer, bool]], buyer: Buyer) -> None:
-    """Held and redeemed uses of whoever has a key in common, each once."""
+    """Held and redeemed uses of customers with a key in common, each once."""
     counts: dict[CustomerKey, Count] = {key: Count(0, 0) for key in keys_counted(COUPON, *buyer.keys)}
     books = Books({}, {}, {}, customer_counts=counts)
     for user, is_held in uses:

@@ -35,7 +35,7 @@ OTHER = {"id": "other-1", "email": "other@example.org"}
 NAMES = {"recipient_name": "canary Sarah", "card_id": "canary-card"}
 LATER = timedelta(minutes=5)
 COUNT_RUNNING = "SELECT count(*) FROM redemption.customer_jobs WHERE state = 'running'"
-# Of keys in their order: a mailbox comes before an id.
+# In the order of keys, a mailbox comes before an id.
 DIGEST_OF = "SELECT digests[$2::int] FROM redemption.customer_jobs WHERE id = $1::text::uuid"
 # What the other services would do.
 DONE_ELSEWHERE = """

@@ -1,4 +1,4 @@
-"""Nobody but us says when a purchase was first heard of: it would bring expired codes back to life."""
+"""Only we decide when a purchase was first received: otherwise expired codes would come back to life."""
 
 import asyncio
 import uuid
@@ -39,7 +39,7 @@ def purchased_at() -> datetime:
 
 @pytest.fixture
 async def purchase(merchant: Merchant, purchased_at: datetime) -> bytes:
-    """A purchase that would be good if we had heard of it in time."""
+    """A purchase that would be good if it had arrived in time."""
     program = await merchant.program()
     before = purchased_at - timedelta(days=1)
     ends = purchased_at + timedelta(days=1)

@@ -25,7 +25,7 @@ def test_no_asking_shortens_it_and_none_after_the_end_lengthens_it(asked: Any, h
 
 
 async def test_asking_again_for_less_keeps_what_was_promised(shop: Shop, merchant: Merchant) -> None:
-    """A customer's second visit to the checkout page would give the code away under him."""
+    """A customer's second visit to the checkout page would release the code to others."""
     await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "ONCE")
     first = await shop.reserve("ONCE", ttl_seconds=3600)
     again = await shop.reserve("ONCE", ttl_seconds=60)

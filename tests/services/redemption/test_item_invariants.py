@@ -68,7 +68,7 @@ def largest_remainders(amount: int, weights: list[int]) -> list[int]:
 
 @dataclass
 class Cart:
-    """One order: what each code that stands takes off which line, the last of which is what no line tells of.
+    """One order: the discount of each standing code per line; the last is the part of the subtotal outside all lines.
 
     `listed` is the order in which the request lists the lines, by code that in which its own did.
     """

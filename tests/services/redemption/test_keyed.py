@@ -97,7 +97,7 @@ async def until_answered(replicas: list[Shop], chance: random.Random, code: str,
 async def test_64_requests_of_16_keys_have_one_effect_and_one_answer_each(
     replicas: list[Shop], merchant: Merchant, admin: "asyncpg.Connection[asyncpg.Record]", *, is_killed: bool
 ) -> None:
-    """Every answer of a key is the same, though the commit of the first may have been heard of by nobody."""
+    """Every answer for a key is the same, even if no client learned of the first commit."""
     coupon = await merchant.coupon(replicas[0].program_id, percent=1000)
     await merchant.code(replicas[0].program_id, coupon, "MANY", limit=1000)
     chance = random.Random(17)  # noqa: S311 - when to kill is no secret

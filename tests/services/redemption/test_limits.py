@@ -289,7 +289,7 @@ class TestHolds:
 
 
 async def race(database: Database, bodies: Sequence[bytes]) -> list[str]:
-    """Let two deciders take the events at once, a few per batch, and return what became of them."""
+    """Let two deciders take the events at once, a few per batch, and return their outcomes."""
     async with open_database(database.redemption, 4) as one, open_database(database.redemption, 4) as two:
         deciders = [Decider(one), Decider(two)]
         batches = [bodies[n::8] for n in range(8)]

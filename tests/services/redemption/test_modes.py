@@ -222,7 +222,7 @@ async def test_on_every_route_what_the_other_mode_made_is_missing(sides: Sides, 
             assert not leaks(foreign.raw.decode(), dict(foreign.headers))
             checked += 1
     assert checked == 14
-    # Taking back an order that this mode has not heard of leaves that of the other one alone.
+    # Voiding an order that is unknown in this mode leaves that of the other mode alone.
     assert (await sides.send(True, "POST", "/v1/orders/made/void", {})).status == 200
     assert (await sides.send(False, "GET", f"/v1/redemptions/{made[False]['redemption_id']}")).data["is_counted"]
 

@@ -77,7 +77,7 @@ async def test_an_order_that_was_taken_back_may_be_bought_in_another(shop: Shop,
 async def test_a_code_that_was_voided_too_early_is_not_redeemed_again_beside_another_currency(
     shop: Shop, decider: Decider
 ) -> None:
-    """A cancellation that is heard of late shows that the purchase of the euros stands, while yen have come since."""
+    """A cancellation that arrives late shows that the purchase in euros stands, while one in yen has come since."""
     start = decider.now - timedelta(hours=10)
 
     def at(hours: int) -> Any:
@@ -115,7 +115,7 @@ async def test_requests_at_one_moment_agree_on_one(shop: Shop, decider: Decider)
 async def test_a_purchase_in_another_currency_after_a_cancellation_stands_in_any_order_of_arrival(
     shop: Shop, merchant: Merchant, decider: Decider, arrival: tuple[str, ...]
 ) -> None:
-    """It was refused while the euros stood, and the cancellation that was heard of then left nothing of the order."""
+    """It was refused while the euros stood, and the cancellation that arrived then left nothing of the order."""
     await merchant.code(shop.program_id, await merchant.coupon(shop.program_id, percent=1_000), "ONE", limit=1)
     events = {
         "euros": checkout(shop.program_id, "ONE", order=EUR, time=decider.now - timedelta(hours=3)),

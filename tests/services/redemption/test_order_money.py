@@ -87,7 +87,7 @@ class TestADroppedCode:
 
 
 class TestAnOrderThatWasTakenBackBefore:
-    """What its purchase would have been told is told all the same, or nobody learns what became of a code."""
+    """The answer for its purchase is returned all the same, or nobody learns what happened to a code."""
 
     @pytest.fixture
     async def program(self, merchant: Merchant) -> Any:

@@ -113,7 +113,7 @@ class TestPeriods:
     async def test_give_back_a_use_that_another_time_zone_had_in_the_next(
         self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]"
     ) -> None:
-        """In London it was April already; by UTC the use is one of March, whose counter has never heard of it."""
+        """In London it was April already; by UTC the use is one of March, whose counter does not include it."""
         program = await merchant.program()
         await admin.execute("UPDATE codes.programs SET timezone = 'Europe/London'")
         coupon = await merchant.coupon(program)

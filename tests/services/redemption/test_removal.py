@@ -105,7 +105,7 @@ async def test_what_came_to_nothing_goes_after_its_time_and_the_rest_stays_for_g
 async def test_a_late_sign_of_an_order_begins_its_time_anew(
     decider: Decider, merchant: Merchant, pool: Pool, admin: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    """What counts is when we heard of it, not what time the event names."""
+    """The time of receipt counts, not the time in the event."""
     program = await merchant.program()
     await decider.take(taken_back(program, "refunded", ref="order", amount=5))
     decider.now = NOW + timedelta(days=30)

@@ -28,7 +28,7 @@ from tests.services.redemption.test_decision import NOW, PROGRAM, books, nth_cod
 
 SUBTOTAL = 10_000
 EXAMPLES_RUN = 150
-# None is together all of the subtotal, so what each takes off is the same whichever is heard of first.
+# Together they are less than the subtotal, so each discount is the same whichever arrives first.
 PERCENTS = (1_000, 1_000, 2_500, 4_000)
 CLOCKS = ("/shop", "/warehouse", OWN_CLOCK)
 
@@ -200,7 +200,7 @@ Events = st.one_of(Purchases, Purchases, Refunds, Refunds, Cancellations)
 
 @st.composite
 def stories(draw: st.DrawFn, apart: int, clocks: Sequence[str]) -> list[Event]:
-    """Draw events whose times are at least so many seconds apart."""
+    """Draw events whose times are at least this many seconds apart."""
     events = draw(st.lists(Events, min_size=2, max_size=7))
     clock = st.sampled_from(clocks)
     return [event._replace(second=apart * place, clock=draw(clock)) for place, event in enumerate(events)]
@@ -262,7 +262,7 @@ def test_nor_where_several_clocks_are_too_close_to_say_which_was_first(
 
 # Each with the codes that stand in the end.
 EXAMPLES: list[tuple[list[Event], set[str]]] = [
-    # All that was paid went back; the second code's discount counts, whichever is heard of first.
+    # All that was paid went back; the second code's discount counts, whichever arrives first.
     ([bought(0, at=1), bought(1, at=2), refunded(8_000, at=3)], set()),
     # The second code was bought after the refund: it took nothing off what was paid until then.
     ([bought(0, at=1), refunded(8_000, at=2), bought(1, at=3)], {"A0", "A1"}),
@@ -275,7 +275,7 @@ EXAMPLES: list[tuple[list[Event], set[str]]] = [
     ([bought(0, at=1), refunded(1_000, at=2), bought(1, at=3), refunded(7_500, at=4)], {"A1"}),
     # The first code is voided by then, and still its discount was given when the second was paid.
     ([bought(0, at=1), refunded(1_000, at=2), bought(1, at=3), refunded(7_500, at=4), refunded(500, at=5)], set()),
-    # Paid for anew.
+    # Paid for again.
     ([bought(0, 1, at=1), refunded(8_000, at=2), bought(0, at=3)], {"A0"}),
 ]
 
@@ -306,7 +306,7 @@ def test_what_was_voided_too_early_does_not_join_a_code_that_excludes_it() -> No
     assert set(teller.state().earned) == {"A2"}
 
 
-# Lines of two products, one of them twice, and a part of the subtotal that no line tells of.
+# Lines of two products, one of them twice, and a part of the subtotal outside all lines.
 LINES = (Line("X", 3_000), Line("Y", 2_000), Line("X", 1_000), Line(None, 500))
 ITEM_CODES = ((10_000, ("X",)), (5_000, ("X",)), (10_000, ()), (6_000, ("Y",)))
 
@@ -364,7 +364,7 @@ def refunds_too_small(draw: st.DrawFn) -> list[Event]:
 def test_no_line_is_taken_off_more_than_it_costs(
     told: tuple[list[Event], list[int] | None], data: st.DataObject
 ) -> None:
-    """Whatever is heard of late, and makes a code redeemed again beside those that came since."""
+    """Anything that arrives late and has a code redeemed again beside those that came since."""
     story, arrivals = told
     teller = item_teller(story)
     for place in arrivals or data.draw(st.permutations(range(len(story)))):

@@ -137,7 +137,7 @@ async def test_every_permutation_comes_to_the_same(
     await check(admin, len(orders), stand)
 
 
-# Of codes that do not become free again, or what took them back says so: what was bought anew is another use.
+# Codes that do not become free again, by their terms or by the cancellation: a new purchase is another use.
 KEPT = [
     ([bought(0, 1, at=1), cancelled(at=2)], "never"),
     ([bought(0, at=1), cancelled(at=2), bought(0, 1, at=3)], "never"),
@@ -159,7 +159,7 @@ async def test_every_permutation_leaves_the_same_uses_taken(
     policy: ReleasePolicy,
     is_one_batch: bool,
 ) -> None:
-    """A purchase that was heard of after its cancellation left its use free, whatever the terms said."""
+    """A purchase that arrived after its cancellation left its use free, whatever the terms."""
     expected = outcome(story, range(len(story)), policies=(policy,))
     program = await merchant.program()
     await stock(merchant, program, policy, most=2)

@@ -80,7 +80,7 @@ async def test_what_is_looked_at_is_bounded(plans: Plans, pool: Pool, merchant: 
         assert await plans.looked_at("READ_STATS", *asked(**mine)) <= few
         grouped = {"group_by": "partner_id", "slice": 2, "most_rows": 1_000}
         assert await plans.looked_at("READ_STATS", *asked(**grouped)) <= 1_010
-        # So many quarters are on the list that none of them is counted at once, or few with many facts.
+        # The list has too many quarters to count any at once, or a few with many facts.
         live = {"is_live": True, "since": until - timedelta(days=3)}
         assert await plans.looked_at("READ_STATS", *asked(**live)) <= 300 + 2 * MOST_TOUCHED + 10
         live = {"is_live": True, "since": until - timedelta(hours=4)}

@@ -161,7 +161,7 @@ class TestRelease:
 
 
 class TestAPurchaseHeardAfterItsCancellation:
-    """It ends as if it had been heard of first: its use stays taken exactly where it would not have become free."""
+    """The result is as if it had arrived first: its use stays taken exactly if it would not have become free."""
 
     @pytest.mark.parametrize("is_reversed", [False, True], ids=["in order", "reversed"])
     @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ class TestAPurchaseHeardAfterItsCancellation:
     async def test_goes_by_what_took_it_back_first(
         self, decider: Decider, merchant: Merchant, admin: "Connection[asyncpg.Record]", keeps_first: bool
     ) -> None:
-        """What is heard of later and was earlier says whether the use is free, and that is told again."""
+        """An earlier event that arrives later decides whether the use is free, and that is emitted again."""
         program = await merchant.program()
         await merchant.code(program, await merchant.coupon(program), "ONCE")
         await decider.take(checkout(program, "ONCE", time=NOW - 3 * HOUR))

@@ -25,7 +25,7 @@ ONE, OTHER = "/shop", "/warehouse"
 
 Clocks = st.sampled_from((ONE, OTHER, None))
 Times = st.integers(-300, 300).map(lambda seconds: NOW + seconds * SECOND)
-# What is said about an order: at which of its times, by whom, what, how much.
+# The events of an order: at which of its times, by whom, what, how much.
 Kinds = st.sampled_from(("bought", "bought", "cancelled", 800, 1700, 2500))
 Stories = st.lists(st.tuples(Kinds, st.sampled_from((ONE, OTHER)), st.booleans()), min_size=2, max_size=6)
 

@@ -1,4 +1,4 @@
-"""The trace that a checkout names goes on in all events that come of it, each purchase's own, and decides nothing."""
+"""All resulting events carry the trace that a checkout names, each purchase's own, and it decides nothing."""
 
 import json
 import uuid

@@ -110,7 +110,7 @@ class TestConfirms:
         assert done == [{each.id for each in group} for group in groups]
 
     async def test_an_id_is_never_under_way_twice(self, url: str, bare_exchange: str) -> None:
-        """Of two, one returned, the client reports the returned one confirmed and the other failed."""
+        """With one of two messages returned, the client reports the returned one confirmed and the other failed."""
         shared = uuid.uuid4()
         lost = OutboxEvent(shared, "nobody", b"")
         good = OutboxEvent(shared, "taken", b"")

@@ -1,4 +1,4 @@
-"""An event whose transaction committed is published and cleared, whoever dies or goes away on the way."""
+"""An event whose transaction committed is published and cleared, whatever dies or goes away on the way."""
 
 import asyncio
 import uuid

@@ -74,7 +74,7 @@ class Broker:
         return (await self.channel.queue_declare(queue, passive=True)).message_count or 0
 
     async def holds(self, queue: str, count: int, seconds: float = 30.0) -> None:
-        """Wait until so many messages are ready."""
+        """Wait until this many messages are ready."""
 
         async def look() -> bool:
             return await self.count(queue) == count
@@ -84,7 +84,7 @@ class Broker:
 
 @asynccontextmanager
 async def limited(management: Management, name: str, max_length: int) -> AsyncIterator[None]:
-    """Let one of our policies allow so many messages only."""
+    """Let one of our policies allow only this many messages."""
     [policy] = [each for each in POLICIES if each.name == name]
     await management.put_policy(replace(policy, max_length=max_length))
     try:

@@ -74,7 +74,7 @@ async def test_the_tenants_are_those_of_the_mode(world: World, mode: Mode) -> No
     assert found.account is not None
     tenants = (in_mode(world.program_id, test=mode == "test"), in_mode(world.partner_id, test=mode == "test"))
     assert (found.program_id, found.partner_id, found.is_test) == (*tenants, mode == "test")
-    # As with a key, the status is for whoever asks for it.
+    # As with a key, the caller checks the status.
     assert (found.program_name, found.partner_name, found.partner_status) == ("Shop", "Acme", "suspended")
     assert (found.key_id, found.actor) == (found.account.id, f"account {found.account.id}")
     alone = await world.merchant_s(mode)

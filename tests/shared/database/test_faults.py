@@ -15,7 +15,7 @@ STATES: Final = {
     for error in vars(asyncpg.exceptions).values()
     if isinstance(error, type) and issubclass(error, asyncpg.PostgresError) and getattr(error, "sqlstate", None)
 }
-# Written out once more, by hand: whoever moves a class from one side to the other has to say so here too.
+# Written out once more, by hand: moving a class from one side to the other has to be repeated here.
 ERRORS: Final = frozenset(
     "09 0A 0Z 10 20 21 22 23 27 2B 2F 38 39 42 44 54 P0".split()  # noqa: SIM905 - read as the table is
 )
