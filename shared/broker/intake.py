@@ -59,7 +59,7 @@ class AckWindow:
         """Add tags that are acknowledged one by one; `settle` takes them too."""
         self._answered.update(tags)
 
-    def apart(self) -> list[int]:
+    def settled_behind(self) -> list[int]:
         """Return the settled tags behind an open one that are not yet acknowledged, and count them as acknowledged."""
         tags = sorted(self._settled - self._answered)
         self._answered.update(tags)
@@ -178,7 +178,7 @@ class Intake:
 
         Otherwise they would count as delivered in vain if the open message ends the process.
         """
-        for tag in self._window.apart():
+        for tag in self._window.settled_behind():
             if not await self._answer(lambda channel, tag=tag: channel.basic_ack(tag)):  # type: ignore[misc]
                 return False
         return not self.is_over

@@ -6,7 +6,7 @@ from typing import Final
 _LITERAL: Final = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
 
 
-def like(chosen: str | None) -> str | None:
+def like_pattern(chosen: str | None) -> str | None:
     """Return the pattern for a type, or for a group such as `code.*`; None is no filter."""
     if chosen is None:
         return None
@@ -16,4 +16,4 @@ def like(chosen: str | None) -> str | None:
 
 def like_any(chosen: Iterable[str] | None) -> list[str] | None:
     """Return the patterns for several of them."""
-    return None if chosen is None else [pattern for each in chosen if (pattern := like(each)) is not None]
+    return None if chosen is None else [pattern for each in chosen if (pattern := like_pattern(each)) is not None]

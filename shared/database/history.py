@@ -4,7 +4,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Final
 
-from shared.database.filters import like
+from shared.database.filters import like_pattern
 from shared.database.pool import Connection, Database
 from shared.database.rows import Statement
 from shared.events.envelope import InvalidEvent, OutboxEvent, decode_envelope
@@ -71,7 +71,7 @@ async def _slice(connection: Connection, after: Place, last: Place, type_: str |
             after_id=after[1],
             last=last[0],
             last_id=last[1],
-            type=like(type_),
+            type=like_pattern(type_),
             bytes=BYTES_AT_ONCE,
             limit=limit,
         )

@@ -27,10 +27,10 @@ class Given(Generic[T]):
 
     def over(self, before: S) -> S:
         """Return an object with the given members replaced; metadata is merged."""
-        news: dict[str, Any] = {name: getattr(self.values, name) for name in self.names}
-        if "metadata" in news:
-            news["metadata"] = merged(getattr(before, "metadata"), news["metadata"])  # noqa: B009 - S need not have it
-        return replace(before, **news)
+        changes: dict[str, Any] = {name: getattr(self.values, name) for name in self.names}
+        if "metadata" in changes:
+            changes["metadata"] = merged(getattr(before, "metadata"), changes["metadata"])  # noqa: B009 - S need not have it
+        return replace(before, **changes)
 
     def without(self, *names: str) -> "Given[T]":
         """Return the same without some members."""
@@ -41,6 +41,6 @@ class Given(Generic[T]):
         return self.without(*(name for name in names if getattr(self.values, name) is None))
 
 
-def merged(before: Metadata, news: Metadata) -> Metadata:
+def merged(before: Metadata, changes: Metadata) -> Metadata:
     """Return metadata with changes merged in; null removes a member."""
-    return {name: value for name, value in {**before, **news}.items() if value is not None}
+    return {name: value for name, value in {**before, **changes}.items() if value is not None}

@@ -70,7 +70,7 @@ class Job:
         return None if self.finished_at is None else self.finished_at + KEPT_FOR
 
 
-def told(job: Job) -> Document:
+def creation_changes(job: Job) -> Document:
     """Return the audit log's changes for a new job."""
     coupon = {"coupon_id": {"to": str(job.coupon_id)}} if job.coupon_id else {}
     requested = {"requested": {"to": job.requested}} if job.requested is not None else {}

@@ -40,7 +40,7 @@ class LedgerEntry:
     created_at: datetime
 
 
-def moved(quota: Quota, kind: MoveKind, amount: int) -> Quota:
+def after_movement(quota: Quota, kind: MoveKind, amount: int) -> Quota:
     """Return the quota after a movement; raises QuotaWouldBeNegative or RefundExceedsMints."""
     match kind:
         case "grant":

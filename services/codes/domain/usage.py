@@ -55,7 +55,7 @@ def newest(usages: Iterable[Usage]) -> list[Usage]:
     return list(kept.values())
 
 
-def news(usages: Iterable[Usage], known: Mapping[uuid.UUID, KnownUsage]) -> list[Usage]:
+def newer_usages(usages: Iterable[Usage], known: Mapping[uuid.UUID, KnownUsage]) -> list[Usage]:
     """Return the newest usages that are newer than the known ones, for existing codes."""
     return [
         usage

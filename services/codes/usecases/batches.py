@@ -21,7 +21,7 @@ from services.codes.domain.code_terms import changed_code
 from services.codes.domain.coupons import Coupon, CouponRef
 from services.codes.domain.documents import Document
 from services.codes.domain.errors import CouponArchived, Missing, NoSuchPartner
-from services.codes.domain.jobs import Job, Step, Tally, told
+from services.codes.domain.jobs import Job, Step, Tally, creation_changes
 from services.codes.domain.promotion_codes import PromotionCode, check_window
 from services.codes.store import audit, batches, coupons, jobs, partners, programs
 from services.codes.usecases.jobs import queue_job
@@ -187,7 +187,7 @@ class CreateBatch:
                 created_at=now,
                 requested=draft.count,
             )
-            await audit.record(connection, actor, program_id, "job.created", job.id, told(job), now=now)
+            await audit.record(connection, actor, program_id, "job.created", job.id, creation_changes(job), now=now)
             if draft.count > MAX_INLINE:
                 await queue_job(connection, job)
                 return Batch(job, None)

@@ -11,7 +11,7 @@ from services.codes.domain.bulk import BulkDraft, bulk_of, bulk_spec
 from services.codes.domain.code_selection import Place
 from services.codes.domain.days import as_end
 from services.codes.domain.errors import NoSuchPartner
-from services.codes.domain.jobs import Job, RefusedLine, Step, Tally, told
+from services.codes.domain.jobs import Job, RefusedLine, Step, Tally, creation_changes
 from services.codes.store import audit, bulk_codes, jobs, partners, programs
 from services.codes.usecases.jobs import queue_job
 from services.codes.usecases.walk_codes import next_stretch, resolved
@@ -84,7 +84,7 @@ class ChangeManyCodes:
                 requested=None if checked.ids is None else len(checked.ids),
             )
             await queue_job(connection, job)
-            await audit.record(connection, actor, program_id, "job.created", job.id, told(job), now=now)
+            await audit.record(connection, actor, program_id, "job.created", job.id, creation_changes(job), now=now)
             return job
 
         answer = await self.answer_once(once, work)

@@ -113,11 +113,11 @@ class ChangeCoupon:
                 raise ProviderNotConnected(provider)
             after = changed_coupon(coupon, changes, program.settings)
             check_terms(coupon, after)
-            if told := difference(coupon, after):
+            if delta := difference(coupon, after):
                 after = replace(after, updated_at=now)
                 await coupons.update_coupon(connection, after)
-                await audit.record(connection, actor, program_id, "coupon.updated", coupon.id, told, now=now)
-                events.append(coupon_updated(after, told, now))
+                await audit.record(connection, actor, program_id, "coupon.updated", coupon.id, delta, now=now)
+                events.append(coupon_updated(after, delta, now))
                 await insert_events(connection, events)
             (shown,) = await with_codes(connection, program_id, [after])
         self.hand_over(events)
@@ -150,9 +150,9 @@ class ArchiveCoupon:
             if not await coupons.archive_coupon(connection, coupon, now, MAX_CODES):
                 raise TooManyCodes(MAX_CODES)
             archived = replace(coupon, archived_at=now, updated_at=now)
-            told = difference(coupon, archived)
-            await audit.record(connection, actor, program_id, "coupon.archived", coupon.id, told, now=now)
-            event = coupon_updated(archived, told, now)
+            delta = difference(coupon, archived)
+            await audit.record(connection, actor, program_id, "coupon.archived", coupon.id, delta, now=now)
+            event = coupon_updated(archived, delta, now)
             await insert_events(connection, [event])
         self.hand_over([event])
         return archived

@@ -87,8 +87,8 @@ class CancelJob:
 
         async def work(connection: Connection, now: datetime) -> Job:
             if (cancelled := await jobs.cancel_job(connection, job_id, program_id, now)) is not None:
-                told = {"state": {"to": "cancelled"}}
-                await audit.record(connection, actor, program_id, "job.cancelled", job_id, told, now=now)
+                delta = {"state": {"to": "cancelled"}}
+                await audit.record(connection, actor, program_id, "job.cancelled", job_id, delta, now=now)
                 return cancelled
             job = await jobs.find_job(connection, job_id, program_id)
             if job is None:

@@ -129,8 +129,8 @@ async def add_key(
     key = APIKey(id=made.key_id, owner=owner, terms=terms, created_at=now, revoked_at=None, made_by_key_id=actor.key_id)
     if not await keys.insert_key(connection, key, made.digest):
         raise TooManyLiveKeys
-    told = {**creation(key), "mode": {"to": key.mode}}
-    await audit.record(connection, actor, audited_in(actor, owner), "key.created", key.id, told, now=now)
+    delta = {**creation(key), "mode": {"to": key.mode}}
+    await audit.record(connection, actor, audited_in(actor, owner), "key.created", key.id, delta, now=now)
     return ShownKey(key, made.text)
 
 
@@ -223,9 +223,9 @@ class ChangeKey:
                 raise Missing
             if key is None:
                 raise KeyRevoked
-            if told := difference(before.terms, key.terms):
+            if delta := difference(before.terms, key.terms):
                 whose = audited_in(actor, owner)
-                await audit.record(connection, actor, whose, "key.updated", key.id, told, now=self.clock())
+                await audit.record(connection, actor, whose, "key.updated", key.id, delta, now=self.clock())
         return key
 
 
@@ -267,6 +267,6 @@ class RevokeKey:
             if key is None:
                 raise Missing
             if key.revoked_at == now:
-                told = {"revoked_at": {"from": None, "to": now.isoformat()}}
-                await audit.record(connection, actor, audited_in(actor, owner), "key.revoked", key.id, told, now=now)
+                delta = {"revoked_at": {"from": None, "to": now.isoformat()}}
+                await audit.record(connection, actor, audited_in(actor, owner), "key.revoked", key.id, delta, now=now)
         return key

@@ -35,9 +35,9 @@ class OperateJobs:
             if program_id is None:
                 raise Missing
             if await jobs.cancel_job(connection, job_id, program_id, now) is not None:
-                told = {"state": {"to": "cancelled"}}
+                delta = {"state": {"to": "cancelled"}}
                 actor = Actor(None, act.actor)
-                await audit.record(connection, actor, program_id, "job.cancelled", job_id, told, now=now)
+                await audit.record(connection, actor, program_id, "job.cancelled", job_id, delta, now=now)
                 await operator_log.record(connection, act, "job.cancelled", str(job_id), {}, now)
                 return "cancelled"
             job = await jobs.find_job(connection, job_id, program_id)

@@ -129,8 +129,8 @@ class ChangePartner:
                 raise PrefixTaken
             changed = replace(changed, updated_at=now)
             await partners.update_partner(connection, changed)
-            told = difference(partner, changed)
-            await audit.record(connection, actor, partner.program_id, "partner.updated", partner.id, told, now=now)
+            delta = difference(partner, changed)
+            await audit.record(connection, actor, partner.program_id, "partner.updated", partner.id, delta, now=now)
         return changed
 
 
@@ -151,8 +151,8 @@ class SetPartnerStatus:
                 return partner
             changed = replace(partner, status=status, updated_at=now)
             await partners.update_partner(connection, changed)
-            told = difference(partner, changed)
-            await audit.record(connection, actor, partner.program_id, "partner.updated", partner.id, told, now=now)
+            delta = difference(partner, changed)
+            await audit.record(connection, actor, partner.program_id, "partner.updated", partner.id, delta, now=now)
             return changed
 
         return await self.answer_once(once, work)
@@ -175,6 +175,6 @@ class ArchivePartner:
             archived = replace(partner, status="suspended", archived_at=now, updated_at=now)
             await partners.update_partner(connection, archived)
             await partners.revoke_keys(connection, archived, now)
-            told = difference(partner, archived)
-            await audit.record(connection, actor, partner.program_id, "partner.archived", partner.id, told, now=now)
+            delta = difference(partner, archived)
+            await audit.record(connection, actor, partner.program_id, "partner.archived", partner.id, delta, now=now)
         return archived

@@ -90,6 +90,6 @@ class ChangeProgram:
             if is_moved and not await programs.knows_timezone(connection, settings.timezone):
                 raise UnknownTimezone
             await programs.update_program(connection, program_id, settings, now)
-            told = difference(program.settings, settings)
-            await audit.record(connection, actor, program_id, "program.updated", program_id, told, now=now)
+            delta = difference(program.settings, settings)
+            await audit.record(connection, actor, program_id, "program.updated", program_id, delta, now=now)
         return ChangedProgram(program, replace(program, settings=settings, updated_at=now))

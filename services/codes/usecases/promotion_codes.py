@@ -180,14 +180,14 @@ class ChangePromotionCode:
             check_code_terms(code, after)
             if (code.starts_at, code.expires_at) != (after.starts_at, after.expires_at):
                 check_window(after, coupon)
-            if told := difference(code, after):
+            if delta := difference(code, after):
                 await _check_partner(connection, code, after)
                 # A partner's reference means nothing to another partner.
                 reference = code.reference if after.partner_id == code.partner_id else None
                 after = replace(after, updated_at=now, reference=reference)
                 await promotion_codes.update_code(connection, after)
-                await audit.record(connection, actor, program_id, "promotion_code.updated", code.id, told, now=now)
-                events.append(code_updated(after, told, now))
+                await audit.record(connection, actor, program_id, "promotion_code.updated", code.id, delta, now=now)
+                events.append(code_updated(after, delta, now))
                 await insert_events(connection, events)
             (shown,) = await with_owners(connection, program_id, [after])
         self.hand_over(events)
@@ -234,9 +234,9 @@ class ArchivePromotionCode:
                 return code
             archived = replace(code, archived_at=now, updated_at=now)
             await promotion_codes.archive_code(connection, code.id, now)
-            told = difference(code, archived)
-            await audit.record(connection, actor, program_id, "promotion_code.archived", code.id, told, now=now)
-            event = code_updated(archived, told, now)
+            delta = difference(code, archived)
+            await audit.record(connection, actor, program_id, "promotion_code.archived", code.id, delta, now=now)
+            event = code_updated(archived, delta, now)
             await insert_events(connection, [event])
         self.hand_over([event])
         return archived

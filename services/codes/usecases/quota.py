@@ -8,7 +8,7 @@ from datetime import datetime
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import difference
 from services.codes.domain.errors import Missing, OperatorOnly
-from services.codes.domain.quota import LedgerEntry, MoveKind, Quota, moved
+from services.codes.domain.quota import LedgerEntry, MoveKind, Quota, after_movement
 from services.codes.store import audit, partners, quota
 from services.codes.usecases.announcements import quota_moved
 from shared.database.idempotency import AnswerOnce
@@ -44,7 +44,7 @@ class MoveQuota:
                 raise Missing
             if kind == "refund" and not actor.is_operator:
                 raise OperatorOnly
-            after = moved(partner.quota, kind, amount)
+            after = after_movement(partner.quota, kind, amount)
             entry = LedgerEntry(
                 id=self.new_id(),
                 kind=kind,
@@ -55,8 +55,8 @@ class MoveQuota:
                 created_at=now,
             )
             await quota.move_quota(connection, partner.id, after, entry)
-            told = difference(partner.quota, after)
-            await audit.record(connection, actor, partner.program_id, f"quota.{kind}", partner.id, told, now=now)
+            delta = difference(partner.quota, after)
+            await audit.record(connection, actor, partner.program_id, f"quota.{kind}", partner.id, delta, now=now)
             events.extend(quota_moved(partner, after, now))
             await insert_events(connection, events)
             return after

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.codes.domain.usage import UsageReport, added_by_coupon, newest, news
+from services.codes.domain.usage import UsageReport, added_by_coupon, newer_usages, newest
 from services.codes.store import usage
 from shared.database import inbox
 from shared.database.customer_parts import known_as_erased
@@ -34,7 +34,7 @@ async def _record(connection: Connection, reports: Sequence[UsageReport]) -> Non
     codes = newest(report.code for report in reports)
     coupons = newest(report.coupon for report in reports if report.coupon is not None)
     known = await usage.lock_codes(connection, [code.id for code in codes])
-    codes = news(codes, known)
+    codes = newer_usages(codes, known)
     added = added_by_coupon(codes, known, (coupon.id for coupon in coupons))
     if codes:
         await usage.write_codes(connection, codes)

@@ -126,7 +126,7 @@ class RunJobs:
         if is_over:
             get_logger().info("job_over", job_id=str(job.id), kind=job.kind, failure=step.failure)
             return None
-        return moved(job, step)
+        return after_step(job, step)
 
     async def _give_back(self, job: Job) -> None:
         """Release it for another try soon; one without progress is given up."""
@@ -139,7 +139,7 @@ class RunJobs:
                     await jobs.release_job(connection, job, _RETRY_SECONDS)
 
 
-def moved(job: Job, step: Step) -> Job:
+def after_step(job: Job, step: Step) -> Job:
     """Return the state of a job after a chunk."""
     before, added = job.tally, step.tally
     tally = Tally(

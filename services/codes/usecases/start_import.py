@@ -11,12 +11,12 @@ from services.codes.domain.coupons import CouponRef
 from services.codes.domain.errors import BadFile, CouponArchived, JobFinished
 from services.codes.domain.file_openings import AsUTF8, opening_of
 from services.codes.domain.imports import MAX_INLINE_BYTES, ImportOptions
-from services.codes.domain.jobs import Job, JobState, told
+from services.codes.domain.jobs import Job, JobState, creation_changes
 from services.codes.store import audit, imports, jobs
 from services.codes.usecases.batches import live_coupon
 from services.codes.usecases.import_codes import ImportChunk
 from services.codes.usecases.jobs import queue_job
-from services.codes.usecases.run_jobs import LEASE_SECONDS, moved
+from services.codes.usecases.run_jobs import LEASE_SECONDS, after_step
 from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce
 from shared.database.pool import Connection, Database
@@ -104,13 +104,13 @@ class StartImport:
         if not await imports.queue_upload(connection, job.id, state, size, now if is_inline else None):
             raise JobFinished
         begun = replace(job, state=state, spec={**job.spec, "bytes": size}, started_at=now if is_inline else None)
-        await audit.record(connection, actor, job.program_id, "job.created", job.id, told(begun), now=now)
+        await audit.record(connection, actor, job.program_id, "job.created", job.id, creation_changes(begun), now=now)
         if not is_inline:
             return begun
         while True:
             step = await self.chunk(connection, begun, now)
             await jobs.advance_job(connection, begun, step, LEASE_SECONDS)
-            begun = moved(begun, step)
+            begun = after_step(begun, step)
             if step.failure is not None:
                 raise CouponArchived
             if step.is_last:

@@ -259,7 +259,7 @@ class OrderBook:
         """Return the amount refunded since a purchase."""
         return sum(refund.amount_minor for refund in self.refunds if not is_later(since, refund.happened))
 
-    def apart(self, canonical: str, moment: datetime) -> datetime:
+    def unused_moment(self, canonical: str, moment: datetime) -> datetime:
         """Return the moment, or the next one at which no redemption of the same code was voided, for a unique key."""
         taken = {r.voided_at for r in self.redemptions if r.canonical == canonical}
         while moment in taken:

@@ -146,7 +146,7 @@ def voided_of(redemption: Redemption, books: Books, *, is_released: bool) -> Voi
 def mark_voided(redemption: Redemption, order: OrderBook, moment: datetime, by: Moment, reason: str | None) -> None:
     """Record when and by what a redemption was taken back; never before its purchase, and within the last day."""
     redemption.purchases = text_of(redemption.bought)
-    redemption.voided_at = order.apart(redemption.canonical, max(moment, redemption.occurred_at))
+    redemption.voided_at = order.unused_moment(redemption.canonical, max(moment, redemption.occurred_at))
     redemption.confirm(by)
     redemption.void_reason = reason
     redemption.is_voided_alone = False

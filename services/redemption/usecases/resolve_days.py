@@ -20,15 +20,15 @@ class ResolveDays:
     ) -> tuple[datetime | None, datetime | None]:
         """Return both ends of a range; `is_whole_day` if it includes a date given as its end."""
         if all(value is None or isinstance(value, datetime) for value in (since, before)):
-            return _told(since), _told(before)
+            return _moment(since), _moment(before)
         async with self.database.connection() as connection:
             timezone = await read_timezone(connection, program_id)
         end = moment_after if is_whole_day else first_moment
         return (
-            _told(since) or (None if since is None else first_moment(since, timezone)),
-            _told(before) or (None if before is None else end(before, timezone)),
+            _moment(since) or (None if since is None else first_moment(since, timezone)),
+            _moment(before) or (None if before is None else end(before, timezone)),
         )
 
 
-def _told(value: date | None) -> datetime | None:
+def _moment(value: date | None) -> datetime | None:
     return value if isinstance(value, datetime) else None

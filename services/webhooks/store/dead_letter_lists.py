@@ -15,7 +15,7 @@ from services.webhooks.store.pages import (
     cut,
     endpoint_choice,
 )
-from shared.database.filters import like
+from shared.database.filters import like_pattern
 from shared.database.pool import Connection
 from shared.database.rows import Statement
 from shared.known_ids import FIRST_ID, LAST_ID
@@ -172,7 +172,7 @@ async def fetch_dead(
         *LIST_DEAD(
             **endpoint_choice(owner, chosen.endpoint_id),
             **span,
-            type=like(chosen.event_type),
+            type=like_pattern(chosen.event_type),
             since=chosen.since,
             reason=chosen.reason,
             limit=limit,
@@ -207,7 +207,7 @@ async def walk(
         *WALK(
             **endpoint_choice(owner, chosen.endpoint_id),
             after=after,
-            type=like(chosen.event_type),
+            type=like_pattern(chosen.event_type),
             since=chosen.since,
             reason=chosen.reason,
             limit=limit,

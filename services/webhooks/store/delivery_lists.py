@@ -26,7 +26,7 @@ from services.webhooks.store.queue_lists import (
     MOST_SORTED,
     SORTED_PER_ENDPOINT,
 )
-from shared.database.filters import like
+from shared.database.filters import like_pattern
 from shared.database.pool import Connection
 from shared.database.rows import Statement
 from shared.ids import earliest_id
@@ -204,7 +204,7 @@ async def _rows(
         **endpoint_choice(owner, chosen.endpoint_id),
         **span,
         "status": chosen.status,
-        "type": like(chosen.event_type),
+        "type": like_pattern(chosen.event_type),
         "limit": limit,
         "now": now,
     }

@@ -9,7 +9,7 @@ from typing import Final
 from services.webhooks.domain.debugging import Sent
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.messages import ListedMessage, Message, MessageFilter, MessagePage, Published
-from shared.database.filters import like
+from shared.database.filters import like_pattern
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.known_ids import FIRST_ID, LAST_ID
@@ -158,7 +158,7 @@ async def list_page(
         "since": chosen.since or _FIRST,
         "until": until,
         "until_id": until_id,
-        "type": like(chosen.event_type),
+        "type": like_pattern(chosen.event_type),
         "limit": limit + 1,
         "scanned": SCANNED_PER_PAGE,
     }

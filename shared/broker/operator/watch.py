@@ -27,7 +27,7 @@ async def watching(url: str, exchange: str, routing_keys: Sequence[str]) -> Asyn
 
     connection = await connect(url, f"watching {exchange}")
 
-    async def heard(timeout_seconds: float) -> bytes | None:
+    async def next_body(timeout_seconds: float) -> bytes | None:
         arriving = asyncio.ensure_future(bodies.get())
         try:
             is_lost = await connection.lost(arriving, timeout_seconds=timeout_seconds)
@@ -47,6 +47,6 @@ async def watching(url: str, exchange: str, routing_keys: Sequence[str]) -> Asyn
                 for routing_key in routing_keys:
                     await channel.queue_bind(queue, exchange, routing_key)
                 await channel.basic_consume(queue, collect, no_ack=True)
-        yield heard
+        yield next_body
     finally:
         await connection.close()

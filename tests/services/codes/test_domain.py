@@ -17,8 +17,8 @@ from services.codes.domain.programs import (
     checked_link_url,
     checked_webhook_attributes,
 )
-from services.codes.domain.quota import Quota, moved
-from services.codes.domain.usage import KnownUsage, Usage, added_by_coupon, newest, news
+from services.codes.domain.quota import Quota, after_movement
+from services.codes.domain.usage import KnownUsage, Usage, added_by_coupon, newer_usages, newest
 from shared.currencies import checked_currency
 from shared.idempotency import Answer, IdempotentRequest, Once
 
@@ -102,20 +102,20 @@ def test_a_prefix_is_made_from_the_name(name: str, prefixes: list[str]) -> None:
 
 
 def test_each_kind_of_movement_moves_its_own_counter() -> None:
-    quota = moved(moved(Quota(), "grant", 10), "adjustment", -3)
+    quota = after_movement(after_movement(Quota(), "grant", 10), "adjustment", -3)
     assert quota == Quota(granted=10, adjusted=-3)
     assert quota.remaining == 7
-    assert moved(replace(quota, minted=7), "refund", 7) == Quota(10, -3, 7, 7)
+    assert after_movement(replace(quota, minted=7), "refund", 7) == Quota(10, -3, 7, 7)
 
 
 def test_a_quota_never_becomes_negative() -> None:
     with pytest.raises(QuotaWouldBeNegative, match="2 codes remain"):
-        moved(Quota(granted=10, minted=8), "adjustment", -3)
+        after_movement(Quota(granted=10, minted=8), "adjustment", -3)
 
 
 def test_no_more_is_refunded_than_was_minted() -> None:
     with pytest.raises(RefundExceedsMints, match="1 mints"):
-        moved(Quota(granted=10, minted=3, refunded=2), "refund", 2)
+        after_movement(Quota(granted=10, minted=3, refunded=2), "refund", 2)
 
 
 def test_requests_of_different_owners_routes_or_keys_are_different() -> None:
@@ -160,7 +160,7 @@ def test_news_are_newer_and_about_the_program_s_own_codes() -> None:
         uuid.UUID(int=n): KnownUsage(uuid.UUID(int=n), uuid.UUID(int=1), uuid.UUID(int=9), 1, 4) for n in (1, 2, 3)
     }
     usages = [_usage(1, 2, 5), _usage(2, 1, 4), _usage(3, 5, 9, program=2), _usage(4, 1, 1)]
-    assert news(usages, known) == [usages[0]]
+    assert newer_usages(usages, known) == [usages[0]]
 
 
 def test_an_uncounted_coupon_rises_and_falls_with_its_codes() -> None:
