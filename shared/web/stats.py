@@ -1,4 +1,4 @@
-"""What all statistics take: a span, its steps, and how many groups are shown apart."""
+"""The parameters of all statistics: a span, its steps, and the number of groups shown separately."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -16,31 +16,31 @@ TOO_MANY: Final[Mapping[int, str]] = {
 
 
 class SpanQuery(QueryModel):
-    """Which steps of which span."""
+    """A span and its steps."""
 
     since: InstantOrDate | None = Field(
         None,
         alias="from",
-        description="The first step holds this time; a bare date is its first moment in the zone. 30 days before `to`, "
-        "if left out.",
+        description="The first step contains this time; a bare date is its first moment in the zone. By default "
+        "30 days before `to`.",
     )
     until: InstantOrDate | None = Field(
         None,
         alias="to",
-        description="The last step holds what is before this time; a bare date is the end of that day in the zone. "
-        "Now, if left out.",
+        description="The last step contains the moment before this time; a bare date is the end of that day in the "
+        "zone. By default now.",
     )
     step: Step = Field(
         "1d", description=f"An hour and a day are those of the zone. There are at most {MOST_STEPS:,} steps."
     )
-    zone: Timezone | None = Field(None, description="An IANA time zone; the program's, if left out.")
-    groups: QueryInt = Field(12, ge=1, le=MOST_GROUPS, description="How many groups have a series of their own.")
+    zone: Timezone | None = Field(None, description="An IANA time zone; by default the program's.")
+    groups: QueryInt = Field(12, ge=1, le=MOST_GROUPS, description="The number of groups with their own series.")
 
     _in_order = window("from", "to")
 
     @property
     def span(self) -> Span:
-        """The span that is meant."""
+        """The requested span."""
         return Span(since=self.since, until=self.until, step=self.step, zone=self.zone)
 
 

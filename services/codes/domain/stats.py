@@ -1,4 +1,4 @@
-"""What statistics of codes are asked for, and what they say."""
+"""Requests for statistics of codes, and their results."""
 
 import uuid
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from typing import Final, Literal
 
 GroupBy = Literal["coupon_id", "partner_id"]
 
-# What an answer may be made of. More than this takes a longer step, or a shorter span.
+# The limits of a response. More than this needs a longer step, or a shorter span.
 MOST_ROWS: Final = 200_000
 MOST_POINTS: Final = 10_000
-# So much of what is not added up yet is added while it is asked for.
+# Up to this many changes that are not added up yet are added by the request itself.
 MOST_CHANGES: Final = 20_000
 
 
@@ -21,7 +21,7 @@ class TooMuch(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsFilter:
-    """Whose figures are wanted, in which steps, and what they are grouped by: the `groups` largest, and the rest."""
+    """A filter of figures, their steps, and their grouping: the `groups` largest, and the rest."""
 
     program_id: uuid.UUID
     bounds: Sequence[datetime]

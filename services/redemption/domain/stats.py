@@ -8,10 +8,10 @@ from typing import Final, Literal
 
 GroupBy = Literal["coupon_id", "partner_id", "reason"]
 
-# What an answer may be made of. More than this takes a longer step, or a shorter span.
+# The limits of a response. More than this needs a longer step, or a shorter span.
 MOST_ROWS: Final = 200_000
 MOST_POINTS: Final = 10_000
-# So much of what is not counted yet is counted while it is asked for.
+# Up to this much that is not counted yet is counted by the request itself.
 MOST_FACTS: Final = 5_000
 MOST_TOUCHED: Final = 200
 

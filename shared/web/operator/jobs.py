@@ -16,13 +16,13 @@ from shared.web.routes import Routes
 
 
 class JobQuery(PageQuery):
-    """Which jobs to list."""
+    """The jobs to list."""
 
     is_finished: Literal["true", "false"] | None = Field(None, description="`false`: only jobs that are not finished.")
 
 
 class OperatedJobData(ResponseModel):
-    """A job of any program, without what it is about. Members that this kind of job does not have are null."""
+    """A job of any program, without its contents. Members that this kind of job lacks are null."""
 
     id: uuid.UUID
     program_id: TenantId
@@ -68,7 +68,7 @@ async def list_jobs(request: Request) -> web.StreamResponse:
     refusals={409: "The job has already finished (`job_finished`; of a replay `replay_ended`)"},
 )
 async def cancel_job(request: Request) -> web.StreamResponse:
-    """Cancel a job of any program. What it has already done stays done."""
+    """Cancel a job of any program. Finished work stays."""
     job_id = request.path_id("job_id")
     if (cancel := request.dependency(OPERATING).cancel_job) is None:
         raise TypeError("the service does not declare this route without jobs that can be cancelled")

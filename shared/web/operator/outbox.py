@@ -13,18 +13,18 @@ from shared.web.routes import Routes
 
 
 class OutboxData(ResponseModel):
-    """What waits to be published, over all replicas. Counted up to 10,000 events."""
+    """The events that wait to be published, over all replicas. Counted up to 10,000."""
 
-    waiting: int = Field(description="Events that no broker has confirmed. Under load some are always under way.")
+    waiting: int = Field(description="Events that no broker has confirmed. Under load, some are always in flight.")
     refused: int = Field(
         description="Those of them that the broker refused, and that are tried again within two minutes. In the last "
         "ten seconds before that they are not counted here."
     )
-    oldest_at: Moment | None = Field(description="When the oldest event that was counted was written.")
+    oldest_at: Moment | None = Field(description="When the oldest counted event was written.")
 
 
 class RetriedData(ResponseModel):
-    """What another try came to."""
+    """The result of another try."""
 
     retried: int = Field(description="Refused events that are now due; at most 10,000.")
 

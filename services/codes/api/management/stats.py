@@ -29,7 +29,7 @@ from shared.web.stats import TOO_MANY, SpanQuery, too_many_figures, too_many_ste
 
 
 class StatsQuery(SpanQuery):
-    """Which figures, in which steps."""
+    """The figures to return, and their steps."""
 
     partner_id: uuid.UUID | None = None
     coupon_id: Text | None = Field(None, description="The coupon's id or its `uuid_code`.")
@@ -39,17 +39,17 @@ class StatsQuery(SpanQuery):
 
 
 class PointData(ResponseModel):
-    """One step: the codes that were made in it, however, archived ones too."""
+    """One step: the codes created in it in any way, including archived ones."""
 
     at: Moment
     minted: int
-    redeemed: int = Field(description="Those of the minted codes that are redeemed by now, elsewhere or here.")
+    redeemed: int = Field(description="The minted codes that have been redeemed so far, here or elsewhere.")
 
 
 class SeriesData(ResponseModel):
-    """The steps of one group, without a gap."""
+    """The steps of one group, without gaps."""
 
-    key: str | None = Field(description="The id; null for what has none, for the rest, and without `group_by`.")
+    key: str | None = Field(description="The id; null for items without one, for the rest, and without `group_by`.")
     is_rest: bool
     points: list[PointData]
 
@@ -63,8 +63,8 @@ class StatsData(ResponseModel):
     zone: str
     group_by: GroupBy | None
     as_of: Moment = Field(
-        description="All that was written until then is counted: the time of this answer, or seconds before where very "
-        "much happens."
+        description="Everything written until then is counted: the time of this response, or seconds before it under "
+        "heavy load."
     )
     is_test: bool
     series: list[SeriesData]
@@ -91,7 +91,7 @@ async def codes(request: Request) -> web.StreamResponse:
     own = request.credential.partner_id
     named = None if query.partner_id is None else request.tenant(query.partner_id)
     if own is not None and named not in (None, own):
-        # Another partner's figures are those of a partner that does not exist.
+        # For another partner, the figures are those of a partner that does not exist.
         named = NOBODY
     wanted = StatsFilter(
         program_id=request.program_id,
@@ -140,7 +140,7 @@ def _series(wanted: StatsFilter, stats: Stats) -> Iterator[SeriesData]:
 
 def _key(wanted: StatsFilter, figures: Sequence[Figure]) -> str | None:
     key = figures[0].key if figures else None
-    # What groups are called is what callers know, and tenants they do not.
+    # Groups are named by the ids that callers know, not by tenants.
     return shown_id(uuid.UUID(key)) if key is not None and wanted.group_by == "partner_id" else key
 
 
