@@ -26,5 +26,5 @@ async def test_work_that_never_stands_is_a_transient_fault() -> None:
     async def work(_: bool) -> None:
         raise StartOver
 
-    with pytest.raises(TransientFault, match="faster than it can be locked"):
+    with pytest.raises(TransientFault, match="faster than they can be locked"):
         await until_it_stands(work)

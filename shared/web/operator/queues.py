@@ -172,7 +172,12 @@ async def list_letters(request: Request) -> web.StreamResponse:
     return page_response(letters, cursor)
 
 
-@ROUTES.post("/dead-letters/{queue}/show", Data[WholeLetterData], body=LetterRequest)
+@ROUTES.post(
+    "/dead-letters/{queue}/show",
+    Data[WholeLetterData],
+    body=LetterRequest,
+    examples={"request": {"key": "order-4711", "justification": "The shop asks why order 4711 was not redeemed."}},
+)
 async def show_letter(request: Request) -> web.StreamResponse:
     """Show a dead letter with its content, without removing it.
 
@@ -187,7 +192,12 @@ async def show_letter(request: Request) -> web.StreamResponse:
     return data_response(WholeLetterData(**_summary(found), headers=dict(found.headers), body_base64=body_base64))
 
 
-@ROUTES.post("/dead-letters/{queue}/replay", Data[ReplayedData], body=ReplayRequest)
+@ROUTES.post(
+    "/dead-letters/{queue}/replay",
+    Data[ReplayedData],
+    body=ReplayRequest,
+    examples={"request": {"reason": "unknown_type", "justification": "This release knows the type."}},
+)
 async def replay(request: Request) -> web.StreamResponse:
     """Put dead letters back into their queue, once the cause is fixed.
 
@@ -201,7 +211,12 @@ async def replay(request: Request) -> web.StreamResponse:
     return data_response(ReplayedData.of(done, queue=queues.queue))
 
 
-@ROUTES.post("/dead-letters/{queue}/purge", Data[PurgedData], body=ChoiceRequest)
+@ROUTES.post(
+    "/dead-letters/{queue}/purge",
+    Data[PurgedData],
+    body=ChoiceRequest,
+    examples={"request": {"keys": ["order-4711"], "justification": "A test order of the shop."}},
+)
 async def purge(request: Request) -> web.StreamResponse:
     """Remove dead letters for good."""
     queues, body = _queues(request), request.body(ChoiceRequest)

@@ -46,7 +46,7 @@ async def test_what_happens_is_handed_over_signed_and_settled_by_its_result(
     for each in handed:
         verify(each, listener)
     results = [result(handed[0]), result(handed[1], status=500, response="no\x00", duration_ms=7)]
-    assert (await ask(service, merchant, listener, results=results)).status == 400
+    assert (await ask(service, merchant, listener, results=results)).status == 422
     results[1]["response"] = "no"
     assert (await ask(service, merchant, listener, results=results)).data == []
     deliveries = (await service.send("GET", "/deliveries", merchant.partner_key)).data
