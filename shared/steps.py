@@ -1,7 +1,8 @@
-"""Steps of statistics: spans of 15 minutes, an hour or a day in a time zone, all of them whole. Pure."""
+"""Steps of statistics: spans of 15 minutes, an hour or a day in a time zone, all of them whole; and filters. Pure."""
 
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, Literal
 
@@ -9,6 +10,9 @@ Step = Literal["15m", "1h", "1d"]
 
 QUARTER: Final = timedelta(minutes=15)
 MOST_STEPS: Final = 1_000
+# The limits of a response. More than this needs a longer step, or a shorter span.
+MOST_ROWS: Final = 200_000
+MOST_POINTS: Final = 10_000
 _USUAL: Final = timedelta(days=30)
 _SHORTEST: Final[dict[Step, timedelta]] = {"15m": QUARTER, "1h": 2 * QUARTER, "1d": timedelta(hours=20)}
 
@@ -31,6 +35,28 @@ class Span:
 
 class TooManySteps(Exception):
     """A span has more than 1,000 steps."""
+
+
+class TooMuch(Exception):
+    """A span has too many figures to add up at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatsFilter:
+    """A filter of figures, their steps, and their grouping: the `groups` largest, and the rest."""
+
+    program_id: uuid.UUID
+    bounds: Sequence[datetime] = ()
+    partner_id: uuid.UUID | None = None
+    coupon_id: uuid.UUID | None = None
+    group_by: str | None = None
+    groups: int = 0
+
+    def within(self, bounds: Sequence[datetime], coupon_id: uuid.UUID | None) -> "StatsFilter":
+        """Return it for these steps and this coupon; raises TooMuch if it has too many points."""
+        if self.group_by is not None and (len(bounds) - 1) * (self.groups + 1) > MOST_POINTS:
+            raise TooMuch
+        return replace(self, bounds=bounds, coupon_id=coupon_id)
 
 
 def quarter_of(moment: datetime) -> datetime:

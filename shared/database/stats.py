@@ -13,6 +13,7 @@ from typing import Final
 
 from shared.database.pool import Connection, Database
 from shared.database.rows import Rows, Statement, Values
+from shared.known_ids import FIRST_ID
 from shared.steps import QUARTER
 
 INTERVAL_SECONDS: Final = 30.0
@@ -75,7 +76,7 @@ class Bucket:
     quarter: datetime
 
 
-FIRST: Final = Bucket(program_id=uuid.UUID(int=0), quarter=datetime(1970, 1, 1, tzinfo=UTC))
+FIRST: Final = Bucket(program_id=FIRST_ID, quarter=datetime(1970, 1, 1, tzinfo=UTC))
 _BUCKETS: Final = Values(TAKE_TOUCHED.tables["b"], Bucket)
 _bucket: Final = Rows(Bucket)
 

@@ -1,13 +1,18 @@
-"""The parameters of all statistics: a span, its steps, and the number of groups shown separately."""
+"""The parameters of all statistics, what they ask for, and the refusals of too much."""
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from pydantic import Field
 
-from shared.steps import MOST_STEPS, Span, Step
+from shared.known_ids import NOBODY
+from shared.modes import shown_id
+from shared.steps import MOST_STEPS, Span, StatsFilter, Step, TooManySteps, TooMuch
 from shared.web.models import InstantOrDate, QueryInt, QueryModel, Timezone, window
-from shared.web.problems import HTTPProblem, invalid_field
+from shared.web.problems import invalid_field
+from shared.web.request import Request
 
 MOST_GROUPS: Final = 100
 TOO_MANY: Final[Mapping[int, str]] = {
@@ -15,8 +20,8 @@ TOO_MANY: Final[Mapping[int, str]] = {
 }
 
 
-class SpanQuery(QueryModel):
-    """A span and its steps."""
+class StatsParameters(QueryModel):
+    """The span of the figures, their steps and their partner; each service adds its groups."""
 
     since: InstantOrDate | None = Field(
         None,
@@ -35,6 +40,7 @@ class SpanQuery(QueryModel):
     )
     zone: Timezone | None = Field(None, description="An IANA time zone; by default the program's.")
     groups: QueryInt = Field(12, ge=1, le=MOST_GROUPS, description="The number of groups with their own series.")
+    partner_id: uuid.UUID | None = None
 
     _in_order = window("from", "to")
 
@@ -44,12 +50,28 @@ class SpanQuery(QueryModel):
         return Span(since=self.since, until=self.until, step=self.step, zone=self.zone)
 
 
-def too_many_steps() -> HTTPProblem:
-    """Return the 422 for a span with too many steps."""
-    return invalid_field("step", f"The span has more than {MOST_STEPS:,} such steps.", "too_many_points")
+def filter_of(request: Request, query: StatsParameters, group_by: str | None) -> StatsFilter:
+    """Return the figures that a request may see of those that it asks for."""
+    own = request.credential.partner_id
+    named = None if query.partner_id is None else request.tenant(query.partner_id)
+    if own is not None and named not in (None, own):
+        # For another partner, the figures are those of a partner that does not exist.
+        named = NOBODY
+    return StatsFilter(program_id=request.program_id, partner_id=named or own, group_by=group_by, groups=query.groups)
 
 
-def too_many_figures() -> HTTPProblem:
-    """Return the 422 for a span with too many figures."""
-    text = "The span has too many figures: use a longer step, fewer groups or a shorter span."
-    return invalid_field("step", text, "too_many_points")
+def key_of(wanted: StatsFilter, key: str | None) -> str | None:
+    """Return the key of a group as callers know it: a partner's id, not its tenant's."""
+    return shown_id(uuid.UUID(key)) if key is not None and wanted.group_by == "partner_id" else key
+
+
+@contextmanager
+def refusing_too_much() -> Iterator[None]:
+    """Answer 422 for a span that has too many steps or figures."""
+    try:
+        yield
+    except TooManySteps:
+        raise invalid_field("step", f"The span has more than {MOST_STEPS:,} such steps.", "too_many_points") from None
+    except TooMuch:
+        text = "The span has too many figures: use a longer step, fewer groups or a shorter span."
+        raise invalid_field("step", text, "too_many_points") from None

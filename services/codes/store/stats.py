@@ -7,9 +7,10 @@ import uuid
 from datetime import datetime
 from typing import Final
 
-from services.codes.domain.stats import MOST_CHANGES, MOST_ROWS, Figure, StatsFilter, TooMuch
+from services.codes.domain.stats import MOST_CHANGES, Figure
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement
+from shared.steps import MOST_ROWS, StatsFilter, TooMuch
 
 LOCK_ROUND = "SELECT FROM stats_rounds FOR UPDATE SKIP LOCKED"
 NOTE_ROUND = "UPDATE stats_rounds SET added_up_at = greatest(added_up_at, $1)"

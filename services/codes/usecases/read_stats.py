@@ -1,21 +1,20 @@
 """Reads statistics of codes, and adds up what has changed since."""
 
-import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from services.codes.domain.coupons import CouponRef
 from services.codes.domain.days import zone_named
 from services.codes.domain.errors import Missing
-from services.codes.domain.stats import MOST_POINTS, Stats, StatsFilter, TooMuch
+from services.codes.domain.stats import Stats
 from services.codes.store.coupons import find_coupon
 from services.codes.store.programs import find_program
 from services.codes.store.stats import add_up, lock_round, next_changed, note_round, read_stats
 from shared.clock import Clock
 from shared.database.pool import Database
-from shared.known_ids import NOBODY
-from shared.steps import Span
+from shared.known_ids import FIRST_ID, NOBODY
+from shared.steps import Span, StatsFilter, TooMuch
 
 INTERVAL_SECONDS: Final = 10.0
 _AT_ONCE: Final = 50
@@ -40,10 +39,7 @@ class ReadStats:
                 found = await find_coupon(connection, wanted.program_id, CouponRef(coupon))
                 # What names no coupon has no figures.
                 coupon_id = NOBODY if found is None else found.id
-        bounds = span.bounds(zone_named(zone), self.clock())
-        if wanted.group_by is not None and (len(bounds) - 1) * (wanted.groups + 1) > MOST_POINTS:
-            raise TooMuch
-        return replace(wanted, bounds=bounds, coupon_id=coupon_id), zone
+        return wanted.within(span.bounds(zone_named(zone), self.clock()), coupon_id), zone
 
     async def __call__(self, wanted: StatsFilter) -> Stats:
         """Return figures; raises TooMuch."""
@@ -65,7 +61,7 @@ class AddUpStats:
     async def __call__(self) -> int:
         """Return how many quarters had changes."""
         added, started = 0, None
-        last = uuid.UUID(int=0), datetime(1970, 1, 1, tzinfo=UTC)
+        last = FIRST_ID, datetime(1970, 1, 1, tzinfo=UTC)
         while True:
             async with self.database.transaction() as connection:
                 if (now := await lock_round(connection)) is None:

@@ -1,6 +1,5 @@
 """`/v1/stats/redemptions`: redemptions, discounts, commissions, voids and refusals, over time."""
 
-import uuid
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -10,9 +9,8 @@ from aiohttp import web
 from pydantic import Field
 
 from services.redemption.api.exchange import use_cases
-from services.redemption.domain.stats import Figure, GroupBy, Stats, StatsFilter, TooMuch
-from shared.modes import shown_id
-from shared.steps import Step, TooManySteps
+from services.redemption.domain.stats import Figure, GroupBy, Stats
+from shared.steps import StatsFilter, Step
 from shared.times import format_microseconds
 from shared.web import (
     Data,
@@ -25,7 +23,7 @@ from shared.web import (
     data_response,
     wants_csv,
 )
-from shared.web.stats import TOO_MANY, SpanQuery, too_many_figures, too_many_steps
+from shared.web.stats import TOO_MANY, StatsParameters, filter_of, key_of, refusing_too_much
 
 _AMOUNTS: Final = (
     "redemptions",
@@ -37,10 +35,9 @@ _AMOUNTS: Final = (
 )
 
 
-class StatsQuery(SpanQuery):
+class StatsQuery(StatsParameters):
     """The figures to return, and their steps."""
 
-    partner_id: uuid.UUID | None = None
     coupon_id: Text | None = Field(None, description="A coupon's id or uuid_code.")
     group_by: GroupBy | None = Field(
         None, description="A series for each of the `groups` largest, and one for the rest. By `reason` only refusals."
@@ -114,26 +111,10 @@ async def redemptions(request: Request) -> web.StreamResponse:
     currency that has any figures. Refusals are in lines without a currency, so that each column adds up.
     """
     query = request.query(StatsQuery)
-    own = request.credential.partner_id
-    named = None if query.partner_id is None else request.tenant(query.partner_id)
-    if own is not None and named not in (None, own):
-        # For another partner, the figures are those of a partner that does not exist.
-        named = uuid.UUID(int=0)
-    wanted = StatsFilter(
-        program_id=request.program_id,
-        bounds=(),
-        partner_id=named or own,
-        group_by=query.group_by,
-        groups=query.groups,
-    )
     reader = use_cases(request).read_stats
-    try:
-        wanted, zone = await reader.filter(wanted, query.span, query.coupon_id)
+    with refusing_too_much():
+        wanted, zone = await reader.filter(filter_of(request, query, query.group_by), query.span, query.coupon_id)
         stats = await reader(wanted)
-    except TooManySteps:
-        raise too_many_steps() from None
-    except TooMuch:
-        raise too_many_figures() from None
     if wants_csv(request.http):
         return csv_response("redemptions.csv", _table(wanted, stats))
     bounds = wanted.bounds
@@ -155,12 +136,12 @@ def _series(wanted: StatsFilter, stats: Stats) -> Iterator[SeriesData]:
     groups = [(key, list(found)) for key, found in groupby(stats.figures, lambda each: (each.is_rest, each.key))]
     if not groups and wanted.group_by is None:
         groups = [((False, None), [])]
-    for (is_rest, _), figures in groups:
+    for (is_rest, key), figures in groups:
         by_step: dict[int, list[Figure]] = {}
         for figure in figures:
             by_step.setdefault(figure.step, []).append(figure)
         points = [_point(at, by_step.get(step, ())) for step, at in enumerate(wanted.bounds[:-1], 1)]
-        yield SeriesData(key=_key(wanted, figures), is_rest=is_rest, points=points)
+        yield SeriesData(key=key_of(wanted, key), is_rest=is_rest, points=points)
 
 
 def _point(at: datetime, figures: Sequence[Figure]) -> PointData:
@@ -173,18 +154,12 @@ def _point(at: datetime, figures: Sequence[Figure]) -> PointData:
     )
 
 
-def _key(wanted: StatsFilter, figures: Sequence[Figure]) -> str | None:
-    key = figures[0].key if figures else None
-    # Groups are named by the ids that callers know, not by tenants.
-    return shown_id(uuid.UUID(key)) if key is not None and wanted.group_by == "partner_id" else key
-
-
 def _table(wanted: StatsFilter, stats: Stats) -> Iterator[Sequence[object]]:
     yield ("at", wanted.group_by or "group", "is_rest", "currency", *_AMOUNTS, "refusals")
     for figure in stats.figures:
         at = format_microseconds(wanted.bounds[figure.step - 1])
         amounts = [getattr(figure, name) for name in _AMOUNTS]
-        yield (at, _key(wanted, [figure]), figure.is_rest, figure.currency, *amounts, figure.refusals)
+        yield (at, key_of(wanted, figure.key), figure.is_rest, figure.currency, *amounts, figure.refusals)
 
 
 ROUTES: Final = tuple(_routes.all)

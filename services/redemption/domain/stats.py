@@ -1,6 +1,5 @@
-"""Requests for statistics of redemptions, and their results."""
+"""Statistics of redemptions: their groups, and their figures."""
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,28 +7,9 @@ from typing import Final, Literal
 
 GroupBy = Literal["coupon_id", "partner_id", "reason"]
 
-# The limits of a response. More than this needs a longer step, or a shorter span.
-MOST_ROWS: Final = 200_000
-MOST_POINTS: Final = 10_000
 # Up to this much that is not counted yet is counted by the request itself.
 MOST_FACTS: Final = 5_000
 MOST_TOUCHED: Final = 200
-
-
-class TooMuch(Exception):
-    """The span has too many figures to add up at once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatsFilter:
-    """A filter of figures, their steps, and their grouping: the `groups` largest, and the rest."""
-
-    program_id: uuid.UUID
-    bounds: Sequence[datetime]
-    partner_id: uuid.UUID | None = None
-    coupon_id: uuid.UUID | None = None
-    group_by: GroupBy | None = None
-    groups: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from services.redemption.domain.stats import MOST_FACTS, MOST_ROWS, MOST_TOUCHED, Figure, StatsFilter, TooMuch
+from services.redemption.domain.stats import MOST_FACTS, MOST_TOUCHED, Figure
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.database.stats import Bucket, Kind
+from shared.steps import MOST_ROWS, StatsFilter, TooMuch
 
 # Looked up one by one (OFFSET 0), however small the table looks.
 DELETE_STATS = Statement("""

@@ -1,9 +1,8 @@
 """Reads statistics of redemptions, voids and refusals, in steps where the program is."""
 
-import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from services.redemption.domain.stats import MOST_POINTS, Stats, StatsFilter, TooMuch
+from services.redemption.domain.stats import Stats
 from services.redemption.domain.terms import zone_named
 from services.redemption.store.history import read_timezone
 from services.redemption.store.stats import KINDS, read_stats
@@ -11,7 +10,8 @@ from services.redemption.usecases.read_redemptions import coupon_named
 from shared.clock import Clock
 from shared.database.pool import Database
 from shared.database.stats import RecountStats
-from shared.steps import Span
+from shared.known_ids import NOBODY
+from shared.steps import Span, StatsFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,8 @@ class ReadStats:
             coupon_id = None
             if coupon is not None:
                 # What names no coupon has no figures.
-                coupon_id = await coupon_named(connection, wanted.program_id, coupon) or uuid.UUID(int=0)
-        bounds = span.bounds(zone_named(zone), self.clock())
-        if wanted.group_by is not None and (len(bounds) - 1) * (wanted.groups + 1) > MOST_POINTS:
-            raise TooMuch
-        return replace(wanted, bounds=bounds, coupon_id=coupon_id), zone
+                coupon_id = await coupon_named(connection, wanted.program_id, coupon) or NOBODY
+        return wanted.within(span.bounds(zone_named(zone), self.clock()), coupon_id), zone
 
     async def __call__(self, wanted: StatsFilter) -> Stats:
         """Return figures; raises TooMuch."""

@@ -6,10 +6,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.redemption.domain.stats import MOST_FACTS, MOST_ROWS, MOST_TOUCHED
+from services.redemption.domain.stats import MOST_FACTS, MOST_TOUCHED
 from services.redemption.store.stats import READ_STATS, WALK_REDEMPTIONS
 from shared.database.pool import Database as Pool
 from shared.database.stats import NEXT_TOUCHED
+from shared.steps import MOST_ROWS
 from tests.databases import Database
 from tests.plans import MODES, Plans
 from tests.services.redemption.merchant import Merchant
