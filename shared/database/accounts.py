@@ -10,11 +10,9 @@ from shared.account_tokens import AccountKeys, Acting
 from shared.accounts import SCOPES, Account
 from shared.api_keys import Credential
 from shared.clock import Clock
-from shared.database.credentials import CACHE_SECONDS
+from shared.database.hits import Hits
 from shared.database.pool import Database
 from shared.modes import in_mode
-
-_CACHE_LIMIT = 10_000
 
 FIND_PROGRAM = """
 SELECT program_id, program_name, partner_id, partner_name, partner_status
@@ -43,7 +41,7 @@ class AccountReader:
         self._clock = clock
         self._keys = keys
         self._service = service
-        self._hits: dict[tuple[uuid.UUID, uuid.UUID | None], tuple[_Tenant, float]] = {}
+        self._hits: Hits[tuple[uuid.UUID, uuid.UUID | None], _Tenant] = Hits()
 
     async def find(self, token: str) -> Credential | Account | None:
         """Return the credential of an account, an operator's account unchanged, or None for an invalid token."""
@@ -63,16 +61,10 @@ class AccountReader:
         is_test = acting.mode == "test"
         partner_id = None if acting.partner_id is None else in_mode(acting.partner_id, test=is_test)
         wanted = (in_mode(program_id, test=is_test), partner_id)
-        tenant, expires_at = self._hits.get(wanted, (None, 0.0))
-        if tenant is not None and 0 <= expires_at - now <= CACHE_SECONDS:
-            return tenant
-        self._hits.pop(wanted, None)
-        found = await self._load(*wanted)
-        if found is not None:
-            if len(self._hits) >= _CACHE_LIMIT:
-                self._hits.clear()
-            self._hits[wanted] = (found, now + CACHE_SECONDS)
-        return found
+        tenant = self._hits.get(wanted, now)
+        if tenant is None and (tenant := await self._load(*wanted)) is not None:
+            self._hits.put(wanted, tenant, now)
+        return tenant
 
     async def _load(self, program_id: uuid.UUID, partner_id: uuid.UUID | None) -> _Tenant | None:
         async with self._database.connection() as connection:

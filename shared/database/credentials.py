@@ -2,27 +2,18 @@
 
 import hmac
 import uuid
-from dataclasses import dataclass
 
 from shared import api_keys
 from shared.api_keys import Credential
 from shared.clock import Clock
+from shared.database.hits import Hits
 from shared.database.pool import Database
-
-CACHE_SECONDS = 5.0
-_CACHE_LIMIT = 10_000
 
 FIND_CREDENTIAL = """
 SELECT key_id, digest, kind, scopes, rate_limit_per_minute, program_id, program_name,
        partner_id, partner_name, partner_status, revoked_at
 FROM codes.credential_v1 WHERE key_id = $1
 """
-
-
-@dataclass(frozen=True, slots=True)
-class _Hit:
-    credential: Credential
-    expires_at: float
 
 
 class CredentialReader:
@@ -34,24 +25,20 @@ class CredentialReader:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._hits: dict[str, _Hit] = {}
+        self._hits: Hits[str, Credential] = Hits()
 
     async def find(self, text: str) -> Credential | None:
         """Return the credential of a key that is well formed, known, not revoked and whose digest matches."""
         now = self._clock().timestamp()
-        hit = self._hits.get(text)
-        if hit is not None and 0 <= hit.expires_at - now <= CACHE_SECONDS:
-            return hit.credential
-        self._hits.pop(text, None)
+        if (known := self._hits.get(text, now)) is not None:
+            return known
         parsed = api_keys.parse(text)
         if parsed is None:
             return None
         credential = await self._load(parsed.key_id)
         if credential is None or not hmac.compare_digest(credential.digest, parsed.digest) or credential.revoked_at:
             return None
-        if len(self._hits) >= _CACHE_LIMIT:
-            self._hits.clear()
-        self._hits[text] = _Hit(credential, now + CACHE_SECONDS)
+        self._hits.put(text, credential, now)
         return credential
 
     async def _load(self, key_id: uuid.UUID) -> Credential | None:
