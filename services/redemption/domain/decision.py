@@ -10,6 +10,7 @@ from services.redemption.domain.basket import Basket
 from services.redemption.domain.books import Books, Redemption
 from services.redemption.domain.judgement import Refused, basket_of, fault_of_repeat, judge, meant, unknown
 from services.redemption.domain.limits import release
+from services.redemption.domain.lines import prices_text
 from services.redemption.domain.purchase import Purchase, WantedCode
 from services.redemption.domain.reasons import TAKEN_BACK
 from services.redemption.domain.settlement import frees
@@ -109,7 +110,8 @@ def _record(
         _release(basket, books)
         return Redeemed((), tuple(repeated), skipped, changes)
     order = books.order(purchase.order)
-    made = [record(choice, purchase) for choice in chosen]
+    prices = prices_text(purchase.lines)
+    made = [record(choice, purchase, prices) for choice in chosen]
     order.redemptions.extend(made)
     standing = Standing.of(order) if order.is_taken_back else None
     ids = frozenset(redemption.id for redemption in made)

@@ -6,9 +6,12 @@ Requests may list the lines in another order, or split them: a line is identifie
 import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.redemption.domain.purchase import Line
+
+# `json.dumps` makes an encoder for each call that asks for other separators.
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Taken(NamedTuple):
@@ -20,7 +23,7 @@ class Taken(NamedTuple):
     @property
     def as_text(self) -> str | None:
         """The lines in stored form."""
-        return None if self.lines is None else json.dumps(self.lines, separators=(",", ":"))
+        return None if self.lines is None else _encode(self.lines)
 
 
 class Earlier(NamedTuple):
@@ -48,7 +51,7 @@ def prices_text(lines: tuple[Line, ...] | None) -> str | None:
     """Return the prices of an order's lines in stored form."""
     if lines is None:
         return None
-    return json.dumps([(line.product_id, line.amount_minor) for line in lines], separators=(",", ":"))
+    return _encode([(line.product_id, line.amount_minor) for line in lines])
 
 
 # Read once for all codes of an order, which are usually the same.

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from services.redemption.domain.books import Books, OrderBook, Redemption
-from services.redemption.domain.lines import Taken, prices_text
+from services.redemption.domain.lines import Taken
 from services.redemption.domain.moments import Moment, text_of
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.self_referral import commission_rate, is_partner
@@ -43,8 +43,8 @@ class Choice(NamedTuple):
     taken: Taken
 
 
-def record(choice: Choice, purchase: Purchase) -> Redemption:
-    """Return the redemption of a code by a purchase; nothing is counted yet."""
+def record(choice: Choice, purchase: Purchase, prices: str | None) -> Redemption:
+    """Return the redemption of a code by a purchase whose lines have these prices; nothing is counted yet."""
     terms, happened = choice.terms, purchase.happened
     return Redemption(
         id=purchase.redemption_id(terms.canonical),
@@ -78,7 +78,7 @@ def record(choice: Choice, purchase: Purchase) -> Redemption:
         commission_cap_hundredths=terms.commission_cap_hundredths,
         is_self_referral=is_partner(terms, purchase.buyer),
         mailbox_key=purchase.buyer.mailbox_key,
-        prices=prices_text(purchase.lines),
+        prices=prices,
     )
 
 

@@ -59,13 +59,13 @@ class Written:
 
 def write_redeemed(checkout: CompletedCheckout, decision: Redeemed, now: datetime, written: Written) -> None:
     """Add the rows and events of an order that redeems its codes."""
+    passed_on = PassedOn(
+        checkout.customer, checkout.order, checkout.attributes, checkout.purchase.traceparent, checkout.left_out
+    )
     for use in decision.uses:
         redemption, terms = use.redemption, terms_of(use.terms)
         redemption.terms = terms_text(terms)
         written.redemptions.append(redemption)
-        passed_on = PassedOn(
-            checkout.customer, checkout.order, checkout.attributes, checkout.purchase.traceparent, checkout.left_out
-        )
         written.events.append(redeemed_event(passed_on, use, terms, now))
         written.events.extend(exhausted_events(use, checkout.purchase.traceparent, now))
     _keep_attributes(checkout, decision, written)
