@@ -81,6 +81,24 @@ async def test_codes_are_imported_exported_and_changed(mintwire: Mintwire, coupo
     assert (same["skipped"], same["refused"]) == (2, 0)
 
 
+async def test_columns_of_another_shop_are_mapped_and_the_rest_ignored_on_wish(
+    mintwire: Mintwire, coupon: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "theirs.csv"
+    file.write_text("Gutschein;Ende;Farbe\nM-1;2030-01-01;red\n")
+    mapped = ("code", "import", str(file), "--coupon", coupon, "--map", "Gutschein=code", "--map", "Ende=expires_at")
+    assert "Farbe" in (await mintwire(*mapped, code=1)).err
+    job = await mintwire.json(*mapped, "--ignore-unknown-columns")
+    assert (job["created"], job["refused"]) == (1, 0)
+    exported = (await mintwire("code", "export", "--coupon", coupon, "--format", "ndjson")).out
+    [row, _] = [json.loads(line) for line in exported.splitlines()]
+    assert (row["code"], row["expires_at"][:10]) == ("M-1", "2030-01-01")
+    pair = "Gutschein=code,Ende=expires_at"
+    assert (
+        "several times" in (await mintwire("code", "import", str(file), "--coupon", coupon, "--map", pair, code=2)).err
+    )
+
+
 async def test_a_file_of_unknown_kind_or_that_is_not_there_is_refused(
     mintwire: Mintwire, coupon: str, tmp_path: Path
 ) -> None:
