@@ -20,12 +20,14 @@ from services.codes.api.management import (
     stats,
 )
 from services.codes.api.partner import codes as partner
+from services.codes.api.partner import qr as partner_qr
 from services.codes.api.query import coupons as query_coupons
 from services.codes.api.query import promotion_codes as promotional_codes
 from shared.web.operator import operator_routes
 
 ROUTES: Final = (
     *partner.ROUTES,
+    *partner_qr.ROUTES,
     *programs.ROUTES,
     *partners.ROUTES,
     *quota.ROUTES,

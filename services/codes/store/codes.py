@@ -88,6 +88,9 @@ SELECT c.id, c.code, g.link_url,
 FROM promotion_codes c JOIN coupons k ON k.id = c.coupon_id JOIN programs g ON g.id = c.program_id
 WHERE c.program_id = $1 AND c.canonical = $2 AND c.archived_at IS NULL AND c.partner_id = $3
 """
+FIND_CANONICAL = """
+SELECT canonical FROM promotion_codes WHERE id = $1 AND partner_id = $2 AND archived_at IS NULL
+"""
 FIND_REFERENCE = """
 SELECT program_id, canonical FROM promotion_codes
 WHERE partner_id = $1 AND reference = $2 AND reference IS NOT NULL AND archived_at IS NULL
@@ -138,6 +141,12 @@ async def find_code(
     """Read one live code of a partner by its canonical form."""
     row = await connection.fetchrow(FIND_CODE, program_id, canonical, partner_id, now)
     return _code(row) if row else None
+
+
+async def find_canonical(connection: Connection, partner_id: uuid.UUID, code_id: uuid.UUID) -> str | None:
+    """Return the canonical form of the live code of a partner with this id."""
+    found: str | None = await connection.fetchval(FIND_CANONICAL, code_id, partner_id)
+    return found
 
 
 async def find_reference(

@@ -4,17 +4,18 @@ import uuid
 from dataclasses import dataclass
 
 from services.codes.domain.codes import CodeStatus, IssuedCode
+from services.codes.domain.coupons import id_in
 from services.codes.domain.errors import Missing
 from services.codes.store import codes
 from services.codes.store.codes import CodePage
 from shared.canonical import canonical_code
 from shared.clock import Clock
-from shared.database.pool import Database
+from shared.database.pool import Connection, Database
 
 
 @dataclass(frozen=True, slots=True)
 class ReadCodes:
-    """One code in any spelling, or a page of codes."""
+    """One code by its id or in any spelling, or a page of codes."""
 
     database: Database
     clock: Clock
@@ -38,12 +39,22 @@ class ReadCodes:
 
     async def one(self, program_id: uuid.UUID, partner_id: uuid.UUID, text: str) -> IssuedCode:
         """Return the code that a text names; raises Missing, also for a code of another partner."""
-        try:
-            canonical = canonical_code(text)
-        except ValueError:
-            raise Missing from None
         async with self.database.connection() as connection:
+            canonical = await _named(connection, partner_id, text)
+            if canonical is None:
+                raise Missing
             code = await codes.find_code(connection, program_id, partner_id, canonical, self.clock())
         if code is None:
             raise Missing
         return code
+
+
+async def _named(connection: Connection, partner_id: uuid.UUID, text: str) -> str | None:
+    """Return the canonical form of the code with this id, or else of the text."""
+    code_id = id_in(text)
+    if code_id is not None and (found := await codes.find_canonical(connection, partner_id, code_id)) is not None:
+        return found
+    try:
+        return canonical_code(text)
+    except ValueError:
+        return None

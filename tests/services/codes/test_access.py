@@ -70,13 +70,15 @@ def refusal(reply: Reply, asked: dict[str, str]) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("by", ["key", "account"])
-async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Service, by: str) -> None:
+@pytest.mark.parametrize("named_by", ["code", "id"])
+async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Service, by: str, named_by: str) -> None:
     mine, theirs = await service.program(name="Mine"), await service.program(name="Theirs")
     partner = await service.partner(theirs, quota=1)
     own = await service.partner(mine, quota=1)
     code = (await service.generate(partner)).body["code"]
-    foreign = {"program_id": theirs.id, "partner_id": partner.id, "key_id": partner.key_id, "code": code}
+    foreign = {"program_id": theirs.id, "partner_id": partner.id, "key_id": partner.key_id}
     foreign["coupon"] = (await service.send("GET", "/v1/coupons/partner-codes", theirs.key)).data["id"]
+    foreign["code"] = (await service.send("GET", f"/v1/promotion-codes/{code}", theirs.key)).data[named_by]
     batch = f"/v1/coupons/{foreign['coupon']}/promotion-codes/batch"
     foreign["job_id"] = (await service.send("POST", batch, theirs.key, {"count": 1})).data["job"]["id"]
     missing = {name: str(uuid.uuid4()) for name in foreign}
@@ -91,7 +93,7 @@ async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Serv
         absent = await call(service, route, missing, key)
         assert refusal(reply, foreign) == refusal(absent, missing), (route.method, route.path)
         checked += 1
-    assert checked == 34
+    assert checked == 35
 
 
 async def test_what_foreign_hands_tried_left_no_trace(service: Service) -> None:

@@ -1,14 +1,12 @@
-"""Bulk actions: each code that is meant is changed once, whatever is killed; and the QR code of a link."""
+"""Bulk actions: each code that is meant is changed once, whatever is killed."""
 
 import asyncio
-import io
 import random
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import segno
 
 from services.codes.domain.jobs import MAX_OPEN_JOBS
 from services.codes.usecases import change_many_codes, run_jobs, walk_codes
@@ -312,41 +310,3 @@ async def test_refusals_name_the_field(service: Service, program: Owner) -> None
         refused = await change(service, program, **body)
         assert refused.status == 422, (body, refused.body)
         assert list(refused.body["errors"]) == [field], body
-
-
-class TestQR:
-    async def test_says_the_link(self, service: Service, program: Owner, coupon: str, database: Database) -> None:
-        await make(service, program, 1, pattern="Spring-######", allow_weak=True)
-        [code] = await rows(database, "SELECT id, code FROM codes.promotion_codes")
-        headers = {"Authorization": f"Bearer {program.key}"}
-        drawn = set()
-        for ref in (code["id"], code["code"], code["code"].lower().replace("-", " ")):
-            async with service.http.get(f"/v1/promotion-codes/{ref}/qr", headers=headers) as response:
-                assert (response.status, response.content_type) == (200, "image/svg+xml")
-                drawn.add(await response.read())
-        [picture] = drawn
-        expected = io.BytesIO()
-        made = segno.make_qr(f"https://cinematiccard.com/?promo={code['code']}", error="m")
-        made.save(expected, kind="svg", scale=8, border=4, light="white")
-        assert picture == expected.getvalue()
-        async with service.http.get(
-            f"/v1/promotion-codes/{code['id']}/qr?format=png&scale=4", headers=headers
-        ) as response:
-            assert response.content_type == "image/png"
-            assert (await response.read()).startswith(b"\x89PNG")
-
-    async def test_of_the_longest_link(self, service: Service, database: Database) -> None:
-        program = await service.program(link_url="https://shop.example/" + "x" * 1_979)
-        await make_coupon(database, program.id)
-        await make(service, program, 1, prefix="A" * 35, length=64)
-        [code] = await rows(database, "SELECT id FROM codes.promotion_codes")
-        headers = {"Authorization": f"Bearer {program.key}"}
-        async with service.http.get(f"/v1/promotion-codes/{code['id']}/qr", headers=headers) as response:
-            assert response.status == 200
-
-    async def test_refusals(self, service: Service, program: Owner, coupon: str) -> None:
-        for ref in (uuid.uuid4(), "nothing", "%21"):
-            assert (await service.send("GET", f"/v1/promotion-codes/{ref}/qr", program.key)).status == 404
-        for query in ("scale=0", "scale=33", "scale=x", "format=gif"):
-            refused = await service.send("GET", f"/v1/promotion-codes/x/qr?{query}", program.key)
-            assert refused.status == 422

@@ -105,11 +105,13 @@ async def test_codes_are_found_by_status(service: Service, program: Owner, partn
 async def test_a_code_is_found_in_any_spelling(service: Service, partner: Owner) -> None:
     made = (await service.generate(partner)).body
     spellings = [made["code"], made["code"].lower(), made["code"].replace("-", ""), made["code"].replace("-", "%20-_")]
-    for spelling in spellings:
+    [listed] = (await service.send("GET", "/api/partners/codes", partner.key)).body["codes"]
+    for spelling in (*spellings, listed["id"]):
         found = await service.send("GET", f"/api/partners/codes/{spelling}", partner.key)
         assert found.status == 200
         assert found.body == {
             "ok": True,
+            "id": listed["id"],
             **{name: made[name] for name in ("code", "url", "expires_at")},
             "status": "active",
             "times_redeemed": 0,

@@ -1,6 +1,7 @@
 """`/api/partners`: the partner API, in the shape that partners know; its texts and members are fixed."""
 
 import math
+import uuid
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -67,6 +68,7 @@ class GeneratedCode(ResponseModel):
 class PartnerCode(ResponseModel):
     """A code of the partner and its use."""
 
+    id: uuid.UUID
     code: str
     url: str | None = Field(description="Null until the merchant has set the address for links.")
     expires_at: MillisecondMoment | None
@@ -196,7 +198,7 @@ async def list_codes(request: Request) -> web.StreamResponse:
 
 
 async def get_code(request: Request) -> web.StreamResponse:
-    """Show one code, in any spelling."""
+    """Show one code, by its id or in any spelling."""
     try:
         code = await use_cases(request).read_codes.one(request.program_id, request.partner_id, request.path("code"))
     except Missing:
@@ -272,7 +274,9 @@ ROUTES: Final = (
         path="/api/partners/codes/{code}",
         handler=get_code,
         summary="Show one of your codes",
-        description="The code in any spelling: case, dashes and spaces are ignored.",
+        path_descriptions={
+            "code": "The code's id, or the code itself in any spelling: case, dashes and spaces are ignored."
+        },
         responses={200: OnePartnerCode, 404: "No such code"},
     ),
     _route(
