@@ -37,6 +37,7 @@ from services.codes.usecases.promotion_codes import ArchivePromotionCode, Change
 from services.codes.usecases.quota import MoveQuota, ReadLedger
 from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
+from services.codes.usecases.read_profile import ReadProfile
 from services.codes.usecases.read_promotion_codes import ReadPromotionCodes
 from services.codes.usecases.read_stats import INTERVAL_SECONDS as ADD_UP_SECONDS
 from services.codes.usecases.read_stats import AddUpStats, ReadStats
@@ -212,6 +213,7 @@ def build_use_cases(
         read_ledger=ReadLedger(database),
         generate_code=Grouping("mint", minting, clock, GenerateCode(hand_over), KeptAnswers(seal), metrics.MINT_GROUP),
         read_codes=ReadCodes(database, clock),
+        read_profile=ReadProfile(database, clock, ReadStats(database, clock)),
         create_batch=CreateBatch(answer_once, new_id, hand_over, wake_runner),
         read_jobs=ReadJobs(database),
         read_job_errors=ReadJobErrors(database),

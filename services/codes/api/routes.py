@@ -20,6 +20,7 @@ from services.codes.api.management import (
     stats,
 )
 from services.codes.api.partner import codes as partner
+from services.codes.api.partner import me
 from services.codes.api.partner import qr as partner_qr
 from services.codes.api.query import coupons as query_coupons
 from services.codes.api.query import promotion_codes as promotional_codes
@@ -28,6 +29,7 @@ from shared.web.operator import operator_routes
 ROUTES: Final = (
     *partner.ROUTES,
     *partner_qr.ROUTES,
+    *me.ROUTES,
     *programs.ROUTES,
     *partners.ROUTES,
     *quota.ROUTES,

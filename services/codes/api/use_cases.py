@@ -24,6 +24,7 @@ from services.codes.usecases.promotion_codes import ArchivePromotionCode, Change
 from services.codes.usecases.quota import MoveQuota, ReadLedger
 from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
+from services.codes.usecases.read_profile import ReadProfile
 from services.codes.usecases.read_promotion_codes import ReadPromotionCodes
 from services.codes.usecases.read_stats import ReadStats
 from services.codes.usecases.redeem_code import RedeemCode
@@ -51,6 +52,7 @@ class UseCases:
     read_ledger: ReadLedger
     generate_code: Mints
     read_codes: ReadCodes
+    read_profile: ReadProfile
     create_batch: CreateBatch
     read_jobs: ReadJobs
     read_job_errors: ReadJobErrors

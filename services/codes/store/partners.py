@@ -32,9 +32,9 @@ SELECT EXISTS (
 """
 INSERT_PARTNER = Statement("""
 INSERT INTO partners (id, program_id, name, email, email_canonical, status, code_prefix, support_email,
-                      created_at, updated_at, first_name, last_name, metadata, quota_low_threshold)
+                      created_at, updated_at, status_changed_at, first_name, last_name, metadata, quota_low_threshold)
 VALUES ($id, $program_id, $name, $email, $email_canonical, $status, $prefix, $support_email, $created_at,
-        $created_at, $first_name, $last_name, $metadata, $quota_low_threshold)
+        $created_at, $created_at, $first_name, $last_name, $metadata, $quota_low_threshold)
 ON CONFLICT DO NOTHING
 RETURNING id
 """)
@@ -78,7 +78,8 @@ UPDATE_PARTNER = Statement("""
 UPDATE partners SET name = $name, email = $email, email_canonical = $email_canonical, code_prefix = $prefix,
        support_email = $support_email, updated_at = $updated_at, first_name = $first_name, last_name = $last_name,
        metadata = $metadata, quota_low_threshold = $quota_low_threshold, status = $status, archived_at = $archived_at,
-       has_shared_prefix = has_shared_prefix AND code_prefix = $prefix
+       has_shared_prefix = has_shared_prefix AND code_prefix = $prefix,
+       status_changed_at = CASE WHEN status = $status THEN status_changed_at ELSE $updated_at END
 WHERE id = $id
 """)
 READ_PARTNERS = """
