@@ -66,7 +66,7 @@ class OwnProfile(ResponseModel):
     quota: OwnQuota
     pace: OwnPace
     rate_limits: list[OwnRate] = Field(
-        description="Of each live key that may mint, up to 100; for an account also its own window, once it has minted."
+        description="One per live key that may mint, up to 100; an account also sees its own window once it has minted."
     )
     is_test: bool
 
