@@ -217,7 +217,8 @@ async def can_be_mended(watched: Watched, url: str, target: Target, database: Da
     reasons = Counter(letter["reason"] for letter in listed)
     print(dict(reasons))  # noqa: T201 - for the reader of the output
     # The sender's faults are named as such, and none is taken for ours.
-    assert not {"handler_error", "rejected", "delivery_limit", "unknown"} & set(reasons)
+    ours = {"handler_error", "rejected", "delivery_limit", "unknown"}
+    assert [letter for letter in listed if letter["reason"] in ours] == []
     assert {"invalid_json", "invalid_envelope", "invalid_data", "expired"} <= set(reasons)
     assert len((await mintwire(url, "list", target.queue, "--limit", "300")).splitlines()) == 301
     shown = [key for key in dict.fromkeys(letter["key"] for letter in listed) if key.isprintable() and key[0] != "-"]
