@@ -44,8 +44,7 @@ FROM generate_series($8::bigint, $9::bigint) AS n
 CROSS JOIN LATERAL (SELECT now() - n * ($6::interval / $7::bigint) AS at) AS o
 """
 IS_COUNTED = """
-SELECT (SELECT count(recounted_at) = count(*) FROM redemption.stats_kinds)
-   AND NOT EXISTS (SELECT FROM redemption.stats_touched) AND NOT EXISTS (SELECT FROM codes.stats_changes)
+SELECT NOT EXISTS (SELECT FROM redemption.stats_changes) AND NOT EXISTS (SELECT FROM codes.stats_changes)
 """
 
 

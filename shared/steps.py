@@ -1,18 +1,26 @@
-"""Steps of statistics: spans of 15 minutes, an hour or a day in a time zone, all of them whole; and filters. Pure."""
+"""Steps of statistics: spans of 15 minutes, an hour or a day in a time zone, all of them whole; and filters. Pure.
+
+Figures are stored by quarters of an hour, hours and six hours of UTC, so a step reads few rows: any step is made of
+whole ones (`pieces_of`).
+"""
 
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import pairwise
 from typing import Final, Literal
 
 Step = Literal["15m", "1h", "1d"]
 
 QUARTER: Final = timedelta(minutes=15)
+# How many quarters of an hour a stored figure has, by its level; each level divides the next.
+LEVELS: Final = (1, 4, 24)
 MOST_STEPS: Final = 1_000
 # The limits of a response. More than this needs a longer step, or a shorter span.
 MOST_ROWS: Final = 200_000
 MOST_POINTS: Final = 10_000
+_QUARTER_SECONDS: Final = 900
 _USUAL: Final = timedelta(days=30)
 _SHORTEST: Final[dict[Step, timedelta]] = {"15m": QUARTER, "1h": 2 * QUARTER, "1d": timedelta(hours=20)}
 
@@ -79,6 +87,47 @@ def bounds_of(since: datetime, until: datetime, step: Step, zone: tzinfo) -> Seq
             raise TooManySteps
         bounds.append(_next(bounds[-1], step, zone))
     return bounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A span of whole stored figures of one level."""
+
+    level: int
+    since: datetime
+    until: datetime
+
+
+def pieces_of(bounds: Sequence[datetime]) -> list[Piece]:
+    """Return what steps are made of, from the largest figures that do not reach beyond a step; neighbours are one."""
+    spans: list[list[int]] = []
+    numbers = [int(bound.timestamp()) // _QUARTER_SECONDS for bound in bounds]
+    for at, until in pairwise(numbers):
+        while at < until:
+            level, end = _largest(at, until)
+            if spans and spans[-1][0] == level and spans[-1][2] == at:
+                spans[-1][2] = end
+            else:
+                spans.append([level, at, end])
+            at = end
+    return [Piece(level=level, since=_quarter(since), until=_quarter(end)) for level, since, end in spans]
+
+
+def _largest(at: int, until: int) -> tuple[int, int]:
+    """Return the level of the largest figures that begin here, and where the last of them ends before a larger one."""
+    level = max(level for level, size in enumerate(LEVELS) if at % size == 0 and at + size <= until)
+    size = LEVELS[level]
+    end = at + (until - at) // size * size
+    if level + 1 < len(LEVELS):
+        larger = LEVELS[level + 1]
+        aligned = -(-at // larger) * larger
+        if at < aligned and aligned + larger <= until:
+            end = aligned
+    return level, end
+
+
+def _quarter(number: int) -> datetime:
+    return datetime.fromtimestamp(number * _QUARTER_SECONDS, UTC)
 
 
 def _first(moment: datetime, step: Step, zone: tzinfo) -> datetime:

@@ -39,8 +39,7 @@ from services.codes.usecases.read_audit_log import ReadAuditLog
 from services.codes.usecases.read_codes import ReadCodes
 from services.codes.usecases.read_profile import ReadProfile
 from services.codes.usecases.read_promotion_codes import ReadPromotionCodes
-from services.codes.usecases.read_stats import INTERVAL_SECONDS as ADD_UP_SECONDS
-from services.codes.usecases.read_stats import AddUpStats, ReadStats
+from services.codes.usecases.read_stats import ReadStats, add_up_stats
 from services.codes.usecases.record_usage import RecordUsage
 from services.codes.usecases.redeem_code import RedeemCode
 from services.codes.usecases.run_jobs import Chunk, RunJobs
@@ -66,6 +65,7 @@ from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
 from shared.database.purging import INTERVAL_SECONDS, Removal
 from shared.database.sealing import Seal
+from shared.database.stats import INTERVAL_SECONDS as ADD_UP_SECONDS
 from shared.events.envelope import OutboxEvent
 from shared.grouping import Grouping
 from shared.ids import new_id
@@ -120,7 +120,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             runner.task,
             secrets.task,
             overflow.task,
-            Periodic("add_up_stats", ADD_UP_SECONDS, AddUpStats(database)),
+            Periodic("add_up_stats", ADD_UP_SECONDS, add_up_stats(database)),
             Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customer_steps)),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]

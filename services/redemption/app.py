@@ -29,7 +29,7 @@ from services.redemption.usecases.operate_jobs import OperateJobs
 from services.redemption.usecases.read_orders import ReadOrder
 from services.redemption.usecases.read_redemptions import ReadRedemptions
 from services.redemption.usecases.read_rejections import ReadRejections
-from services.redemption.usecases.read_stats import ReadStats, recount_stats
+from services.redemption.usecases.read_stats import ReadStats, add_up_stats
 from services.redemption.usecases.remove_old import ForgetOrders
 from services.redemption.usecases.reservations import ReadReservation, ReleaseReservation
 from services.redemption.usecases.resolve_days import ResolveDays
@@ -56,7 +56,7 @@ from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
 from shared.database.purging import INTERVAL_SECONDS, Removal
-from shared.database.stats import INTERVAL_SECONDS as RECOUNT_SECONDS
+from shared.database.stats import INTERVAL_SECONDS as ADD_UP_SECONDS
 from shared.events.envelope import OutboxEvent
 from shared.grouping import Grouping
 from shared.ids import new_id
@@ -99,7 +99,7 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
         tasks = [
             overflow.task,
             Periodic("fill_mailboxes", FILL_SECONDS, FillMailboxes(database)),
-            Periodic("recount_stats", RECOUNT_SECONDS, recount_stats(database)),
+            Periodic("add_up_stats", ADD_UP_SECONDS, add_up_stats(database)),
             Periodic("run_customer_jobs", PARTS_SECONDS, customers, wake=customers_asked),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]

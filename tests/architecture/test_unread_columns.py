@@ -35,7 +35,10 @@ KEPT = {
         **SEAL_FORMS,
         "job_uploads.starts_at": "nothing writes it any more; processes of the release before may, until it is dropped",
     },
-    "redemption": {"refunds.recorded_at": "support looks up by hand when we heard of a refund"},
+    "redemption": {
+        "refunds.recorded_at": "support looks up by hand when we heard of a refund",
+        "rejections.coupon_id": "the triggers of statistics read it in what a statement has written",
+    },
     "webhooks": {
         **SEAL_FORMS,
         "endpoint_rates.full_at": "nothing writes it any more; processes of the release before may, till it is dropped",

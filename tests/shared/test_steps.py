@@ -1,5 +1,6 @@
 """Steps cover a span without gap or overlap, and begin where the clocks of the zone say so."""
 
+from bisect import bisect_left, bisect_right
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.steps import MOST_STEPS, QUARTER, Step, TooManySteps, bounds_of, quarter_of
+from shared.steps import LEVELS, MOST_STEPS, QUARTER, Piece, Step, TooManySteps, bounds_of, pieces_of, quarter_of
 
 ZONES = (
     "UTC",
@@ -74,3 +75,35 @@ def test_a_thousand_steps_are_the_most() -> None:
             bounds_of(start, start + timedelta(days=1001), step, UTC)
     with pytest.raises(TooManySteps):
         bounds_of(datetime(1970, 1, 1, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC), "1d", UTC)
+
+
+@given(
+    MOMENTS,
+    st.timedeltas(timedelta(0), timedelta(days=40)),
+    st.sampled_from(("15m", "1h", "1d")),
+    st.sampled_from(ZONES),
+)
+def test_pieces_cover_their_steps_exactly_and_with_the_largest_figures(
+    since: datetime, span: timedelta, step: Step, zone: str
+) -> None:
+    """A figure that reached beyond its step would be counted in a wrong one; too many small ones would be slow."""
+    bounds = bounds_of(since, since + min(span, 900 * QUARTER if step == "15m" else span), step, ZoneInfo(zone))
+    pieces = pieces_of(bounds)
+    assert [piece.since for piece in pieces[1:]] == [piece.until for piece in pieces[:-1]]
+    assert (pieces[0].since, pieces[-1].until) == (bounds[0], bounds[-1])
+    figures = [(at, level) for level, since, until in map(_as_tuple, pieces) for at in _figures(since, until, level)]
+    steps = [bisect_right(bounds, at) for at, _ in figures]
+    ends = [bisect_left(bounds, at + LEVELS[level] * QUARTER) for at, level in figures]
+    assert steps == ends
+    a_step = (bounds[-1] - bounds[0]) / (len(bounds) - 1)
+    assert len(figures) <= len(bounds) * (16 if a_step > timedelta(hours=6) else 4) + 16
+
+
+def _as_tuple(piece: Piece) -> tuple[int, datetime, datetime]:
+    return piece.level, piece.since, piece.until
+
+
+def _figures(since: datetime, until: datetime, level: int) -> list[datetime]:
+    size = LEVELS[level] * QUARTER
+    assert (until - since) % size == timedelta(0) == (since - datetime(1970, 1, 1, tzinfo=UTC)) % size
+    return [since + n * size for n in range((until - since) // size)]

@@ -3,12 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
 GroupBy = Literal["coupon_id", "partner_id"]
-
-# Up to this many changes that are not added up yet are added by the request itself.
-MOST_CHANGES: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +25,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Figures, the largest group first, and as of when they are exact."""
+    """Figures, the largest group first, and as of when they are exact; None while an upgrade is still counted."""
 
     figures: Sequence[Figure]
-    as_of: datetime
+    as_of: datetime | None

@@ -1,72 +1,58 @@
-"""Statistics of codes: figures per quarter of an hour, and the changes to them that are not added up yet.
+"""Statistics of codes: figures by quarters, hours and six hours, and the changes that are not added up yet.
 
 Triggers append the changes (`migrations/0300_stats.sql`). Both are read by one statement, so their sum is exact.
 """
 
-import uuid
 from datetime import datetime
 from typing import Final
 
-from services.codes.domain.stats import MOST_CHANGES, Figure
+from services.codes.domain.stats import Figure
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement
+from shared.database.stats import LEVEL_COLUMNS, MOST_CHANGES, piece_columns
 from shared.steps import MOST_ROWS, StatsFilter, TooMuch
 
-LOCK_ROUND = "SELECT FROM stats_rounds FOR UPDATE SKIP LOCKED"
-NOTE_ROUND = "UPDATE stats_rounds SET added_up_at = greatest(added_up_at, $1)"
-READ_CLOCK = "SELECT clock_timestamp()"
-# From quarter to quarter, however many changes each has.
-NEXT_CHANGED = Statement("""
-WITH RECURSIVE found AS (
-    (SELECT program_id, quarter FROM stats_changes
-     WHERE (program_id, quarter) > ($program_id, $quarter) ORDER BY program_id, quarter LIMIT 1)
-    UNION ALL
-    SELECT n.program_id, n.quarter FROM found f CROSS JOIN LATERAL (
-        SELECT program_id, quarter FROM stats_changes
-        WHERE (program_id, quarter) > (f.program_id, f.quarter) ORDER BY program_id, quarter LIMIT 1) n
-)
-SELECT program_id, quarter FROM found LIMIT $limit
-""")
-# What is there is replaced, and only the finest of it is added up again. All is looked up one by one (OFFSET 0),
-# however small the tables look, and nobody else removes any.
+# By all levels and slices at once. All is looked up one by one, however small the table looks.
 ADD_UP = Statement("""
 WITH change AS (
     DELETE FROM stats_changes WHERE ctid = ANY (ARRAY(
-        SELECT c.place FROM @b(program_id uuid, quarter timestamptz) CROSS JOIN LATERAL (
-            SELECT ctid AS place FROM stats_changes
-            WHERE program_id = b.program_id AND quarter = b.quarter OFFSET 0) c))
+        SELECT ctid FROM stats_changes ORDER BY program_id, quarter LIMIT $limit))
     RETURNING program_id, quarter, partner_id, coupon_id, minted, redeemed
-), old AS (
-    DELETE FROM stats WHERE ctid = ANY (ARRAY(
-        SELECT s.place FROM @b(program_id uuid, quarter timestamptz) CROSS JOIN LATERAL (
-            SELECT ctid AS place FROM stats
-            WHERE program_id = b.program_id AND slice = ANY ('{0,1,2,3}') AND quarter = b.quarter OFFSET 0) s))
-    RETURNING program_id, quarter, slice, partner_id, coupon_id, minted, redeemed
+), added AS (
+    INSERT INTO stats_totals AS t (program_id, slice, level, at, partner_id, coupon_id, minted, redeemed)
+    SELECT c.program_id, 3 - GROUPING(c.partner_id, c.coupon_id), l.level, date_bin(l.size, c.quarter, 'epoch') AS at,
+           c.partner_id, c.coupon_id, sum(c.minted), sum(c.redeemed)
+    FROM change c CROSS JOIN @l(level smallint, size interval)
+    GROUP BY c.program_id, l.level, date_bin(l.size, c.quarter, 'epoch'), CUBE (c.partner_id, c.coupon_id)
+    HAVING sum(c.minted) <> 0 OR sum(c.redeemed) <> 0
+    ON CONFLICT (program_id, slice, level, at, (coalesce(partner_id, '00000000-0000-0000-0000-000000000000')),
+                 (coalesce(coupon_id, '00000000-0000-0000-0000-000000000000')))
+    DO UPDATE SET minted = t.minted + excluded.minted, redeemed = t.redeemed + excluded.redeemed
 )
-INSERT INTO stats (program_id, quarter, slice, partner_id, coupon_id, minted, redeemed)
-SELECT program_id, quarter, 3 - GROUPING(partner_id, coupon_id), partner_id, coupon_id, sum(minted), sum(redeemed)
-FROM (SELECT program_id, quarter, partner_id, coupon_id, minted, redeemed FROM change
-      UNION ALL SELECT program_id, quarter, partner_id, coupon_id, minted, redeemed FROM old WHERE slice = 3) f
-GROUP BY program_id, quarter, CUBE (partner_id, coupon_id)
-HAVING sum(minted) <> 0 OR sum(redeemed) <> 0
+SELECT count(*) FROM change
 """)
 # One of the ways is taken, along an index; the others are not even begun.
 READ_STATS = Statement("""
 WITH change AS MATERIALIZED (
-    SELECT quarter, partner_id, coupon_id, minted, redeemed FROM stats_changes
+    SELECT quarter AS at, partner_id, coupon_id, minted, redeemed FROM stats_changes
     WHERE $is_live AND program_id = $program_id AND quarter >= $since AND quarter < $until LIMIT $most_changes + 1
 ), stored AS MATERIALIZED (
-    SELECT quarter, partner_id, coupon_id, minted, redeemed FROM (
-        (SELECT * FROM stats WHERE $way = 'quarter' AND program_id = $program_id AND slice = $slice
-           AND quarter >= $since AND quarter < $until LIMIT $most_rows + 1)
+    SELECT s.at, s.partner_id, s.coupon_id, s.minted, s.redeemed
+    FROM @p(level smallint, since timestamptz, until timestamptz) CROSS JOIN LATERAL (
+        SELECT at, partner_id, coupon_id, minted, redeemed FROM stats_totals
+        WHERE $way = 'program' AND program_id = $program_id AND slice = $slice AND level = p.level
+          AND at >= p.since AND at < p.until
         UNION ALL
-        (SELECT * FROM stats WHERE $way = 'partner' AND program_id = $program_id AND partner_id = $partner_id
-           AND slice = $slice AND quarter >= $since AND quarter < $until LIMIT $most_rows + 1)
+        SELECT at, partner_id, coupon_id, minted, redeemed FROM stats_totals
+        WHERE $way = 'partner' AND program_id = $program_id AND partner_id = $partner_id AND slice = $slice
+          AND level = p.level AND at >= p.since AND at < p.until
         UNION ALL
-        (SELECT * FROM stats WHERE $way = 'coupon' AND program_id = $program_id AND coupon_id = $coupon_id
-           AND slice = $slice AND quarter >= $since AND quarter < $until LIMIT $most_rows + 1)) s
+        SELECT at, partner_id, coupon_id, minted, redeemed FROM stats_totals
+        WHERE $way = 'coupon' AND program_id = $program_id AND coupon_id = $coupon_id AND slice = $slice
+          AND level = p.level AND at >= p.since AND at < p.until) s
+    LIMIT $most_rows + 1
 ), figure AS MATERIALIZED (
-    SELECT width_bucket(quarter, $bounds::timestamptz[]) AS step,
+    SELECT width_bucket(at, $bounds::timestamptz[]) AS step,
            coalesce(CASE $group_by::text WHEN 'partner_id' THEN partner_id::text WHEN 'coupon_id' THEN coupon_id::text
                     END, '') AS key,
            sum(minted) AS minted, sum(redeemed) AS redeemed
@@ -88,38 +74,18 @@ FROM (SELECT) always LEFT JOIN (
 ) f ON true
 ORDER BY f.place, f.step
 """)
-_Place = tuple[uuid.UUID, datetime]
 
 
-async def lock_round(connection: Connection) -> datetime | None:
-    """Become the one process that adds up, and return the database's time; None if another is."""
-    if not await connection.fetch(LOCK_ROUND):
-        return None
-    now: datetime = await connection.fetchval(READ_CLOCK)
-    return now
-
-
-async def note_round(connection: Connection, started_at: datetime) -> None:
-    """Note that all that was written before a time is added up."""
-    await connection.execute(NOTE_ROUND, started_at)
-
-
-async def next_changed(connection: Connection, last: _Place, limit: int) -> list[_Place]:
-    """Return the next quarters with changes, each once."""
-    rows = await connection.fetch(*NEXT_CHANGED(program_id=last[0], quarter=last[1], limit=limit))
-    return [(row["program_id"], row["quarter"]) for row in rows]
-
-
-async def add_up(connection: Connection, places: list[_Place]) -> None:
-    """Add the changes of quarters to their figures."""
-    columns = {"program_id": [place[0] for place in places], "quarter": [place[1] for place in places]}
-    await connection.execute(*ADD_UP(b=columns))
+async def add_up(connection: Connection, limit: int) -> int:
+    """Add up to `limit` changes to the figures, and return how many there were."""
+    added: int = await connection.fetchval(*ADD_UP(limit=limit, l=LEVEL_COLUMNS))
+    return added
 
 
 async def read_stats(
     connection: Connection, wanted: StatsFilter, *, is_live: bool
-) -> tuple[list[Figure], datetime] | None:
-    """Return figures and as of when they are exact. Raises TooMuch.
+) -> tuple[list[Figure], datetime | None] | None:
+    """Return figures and as of when they are exact, which is None while an upgrade is still counted. Raises TooMuch.
 
     With `is_live` the changes are added at once; None where there are too many.
     """
@@ -131,9 +97,10 @@ async def read_stats(
             partner_id=wanted.partner_id,
             coupon_id=wanted.coupon_id,
             bounds=wanted.bounds,
+            p=piece_columns(wanted.bounds),
             since=wanted.bounds[0],
             until=wanted.bounds[-1],
-            way="partner" if wanted.partner_id is not None else "coupon" if wanted.coupon_id is not None else "quarter",
+            way="partner" if wanted.partner_id is not None else "coupon" if wanted.coupon_id is not None else "program",
             slice=2 * by_partner + by_coupon,
             group_by=wanted.group_by,
             groups=wanted.groups if wanted.group_by is not None else 1,

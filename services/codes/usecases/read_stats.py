@@ -1,8 +1,6 @@
 """Reads statistics of codes, and adds up what has changed since."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
 
 from services.codes.domain.coupons import CouponRef
 from services.codes.domain.days import zone_named
@@ -10,14 +8,12 @@ from services.codes.domain.errors import Missing
 from services.codes.domain.stats import Stats
 from services.codes.store.coupons import find_coupon
 from services.codes.store.programs import find_program
-from services.codes.store.stats import add_up, lock_round, next_changed, note_round, read_stats
+from services.codes.store.stats import add_up, read_stats
 from shared.clock import Clock
 from shared.database.pool import Database
-from shared.known_ids import FIRST_ID, NOBODY
+from shared.database.stats import AddUpStats
+from shared.known_ids import NOBODY
 from shared.steps import Span, StatsFilter, TooMuch
-
-INTERVAL_SECONDS: Final = 10.0
-_AT_ONCE: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +48,6 @@ class ReadStats:
         return Stats(*found)
 
 
-@dataclass(frozen=True, slots=True)
-class AddUpStats:
-    """Adds up the changes that triggers have noted, a few quarters per transaction, one process at a time."""
-
-    database: Database
-
-    async def __call__(self) -> int:
-        """Return how many quarters had changes."""
-        added, started = 0, None
-        last = FIRST_ID, datetime(1970, 1, 1, tzinfo=UTC)
-        while True:
-            async with self.database.transaction() as connection:
-                if (now := await lock_round(connection)) is None:
-                    return added
-                started = started or now
-                if not (places := await next_changed(connection, last, _AT_ONCE)):
-                    await note_round(connection, started)
-                    return added
-                await add_up(connection, places)
-            added += len(places)
-            last = places[-1]
+def add_up_stats(database: Database) -> AddUpStats:
+    """Return what adds up the changes that triggers have noted."""
+    return AddUpStats(database, add_up)

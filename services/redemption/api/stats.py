@@ -85,7 +85,7 @@ class StatsData(ResponseModel):
     zone: str
     group_by: GroupBy | None
     as_of: Moment | None = Field(
-        description="Everything written until then is counted: the time of this response, or shortly before it under "
+        description="Everything written until then is counted: the time of this response, or seconds before it under "
         "heavy load. Null while data from before an upgrade is still being counted."
     )
     is_test: bool

@@ -3,13 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Literal
 
 GroupBy = Literal["coupon_id", "partner_id", "reason"]
-
-# Up to this much that is not counted yet is counted by the request itself.
-MOST_FACTS: Final = 5_000
-MOST_TOUCHED: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,6 @@ from shared.database.rows import Statement, Values, sparse
 from shared.events.envelope import OutboxEvent
 
 # The rows exist and are locked; an upsert finds each by its key, whatever the planner assumes about the tables.
-# The quarters that are touched have their statistics counted again: see `store.stats`.
 INSERT_REDEMPTIONS = Statement("""
 WITH counted_code AS (
     INSERT INTO code_counters AS n (code_id, uses, version, use_limit, held_until)
@@ -41,46 +40,33 @@ WITH counted_code AS (
 ), pending_event AS (
     INSERT INTO outbox (event_id, leased_until)
     SELECT id, clock_timestamp() + make_interval(secs => $lease_seconds) FROM written_event
-), written AS (
-    INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id,
-                             customer_key, discount_type, percent_hundredths, amount_minor, discount_minor, currency,
-                             subtotal_minor, commission_hundredths, commission_minor, discount_ends_at, release_policy,
-                             release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
-                             claimed_at, clock, lines, combination, commission_cap_hundredths, commission_version,
-                             is_self_referral, mailbox_key, purchases, is_voided_alone, prices, attributes,
-                             left_out, decided_at, is_mailbox_kept)
-    SELECT r.*, $decided_at, true
-    FROM @r(id uuid, program_id uuid, order_ref text, canonical text, code text, code_id uuid, coupon_id uuid,
-            partner_id uuid, customer_id text, customer_key text, discount_type text, percent_hundredths int,
-            amount_minor bigint, discount_minor bigint, currency text, subtotal_minor bigint, commission_hundredths int,
-            commission_minor bigint, discount_ends_at timestamptz, release_policy text, release_until timestamptz,
-            occurred_at timestamptz, confirmed_at timestamptz, is_counted boolean, voided_at timestamptz,
-            void_reason text, terms json, claimed_at timestamptz, clock text, lines json, combination text,
-            commission_cap_hundredths int, commission_version int, is_self_referral boolean, mailbox_key text,
-            purchases json, is_voided_alone boolean, prices json, attributes json, left_out json)
-    RETURNING program_id, occurred_at, voided_at
 )
-INSERT INTO stats_touched (kind, program_id, quarter)
-SELECT 'redemptions', program_id, date_bin('15 minutes', occurred_at, 'epoch') FROM written
-UNION
-SELECT 'redemptions', program_id, date_bin('15 minutes', voided_at, 'epoch') FROM written WHERE voided_at IS NOT NULL
+INSERT INTO redemptions (id, program_id, order_ref, canonical, code, code_id, coupon_id, partner_id, customer_id,
+                         customer_key, discount_type, percent_hundredths, amount_minor, discount_minor, currency,
+                         subtotal_minor, commission_hundredths, commission_minor, discount_ends_at, release_policy,
+                         release_until, occurred_at, confirmed_at, is_counted, voided_at, void_reason, terms,
+                         claimed_at, clock, lines, combination, commission_cap_hundredths, commission_version,
+                         is_self_referral, mailbox_key, purchases, is_voided_alone, prices, attributes,
+                         left_out, decided_at, is_mailbox_kept)
+SELECT r.*, $decided_at, true
+FROM @r(id uuid, program_id uuid, order_ref text, canonical text, code text, code_id uuid, coupon_id uuid,
+        partner_id uuid, customer_id text, customer_key text, discount_type text, percent_hundredths int,
+        amount_minor bigint, discount_minor bigint, currency text, subtotal_minor bigint, commission_hundredths int,
+        commission_minor bigint, discount_ends_at timestamptz, release_policy text, release_until timestamptz,
+        occurred_at timestamptz, confirmed_at timestamptz, is_counted boolean, voided_at timestamptz,
+        void_reason text, terms json, claimed_at timestamptz, clock text, lines json, combination text,
+        commission_cap_hundredths int, commission_version int, is_self_referral boolean, mailbox_key text,
+        purchases json, is_voided_alone boolean, prices json, attributes json, left_out json)
 """)
 UPDATE_REDEMPTIONS = Statement("""
-WITH written AS (
-    UPDATE redemptions r
-    SET confirmed_at = u.confirmed_at, is_counted = u.is_counted, voided_at = u.voided_at, void_reason = u.void_reason,
-        claimed_at = u.claimed_at, clock = u.clock, commission_minor = u.commission_minor,
-        commission_version = u.commission_version, purchases = u.purchases, is_voided_alone = u.is_voided_alone
-    FROM @u(id uuid, confirmed_at timestamptz, is_counted boolean, voided_at timestamptz, void_reason text,
-            claimed_at timestamptz, clock text, commission_minor bigint, commission_version int, purchases json,
-            is_voided_alone boolean)
-    WHERE r.id = ANY ($u.id::uuid[]) AND r.id = u.id AND (r.voided_at IS NULL OR r.voided_at = u.voided_at)
-    RETURNING r.program_id, r.occurred_at, r.voided_at
-)
-INSERT INTO stats_touched (kind, program_id, quarter)
-SELECT 'redemptions', program_id, date_bin('15 minutes', occurred_at, 'epoch') FROM written
-UNION
-SELECT 'redemptions', program_id, date_bin('15 minutes', voided_at, 'epoch') FROM written WHERE voided_at IS NOT NULL
+UPDATE redemptions r
+SET confirmed_at = u.confirmed_at, is_counted = u.is_counted, voided_at = u.voided_at, void_reason = u.void_reason,
+    claimed_at = u.claimed_at, clock = u.clock, commission_minor = u.commission_minor,
+    commission_version = u.commission_version, purchases = u.purchases, is_voided_alone = u.is_voided_alone
+FROM @u(id uuid, confirmed_at timestamptz, is_counted boolean, voided_at timestamptz, void_reason text,
+        claimed_at timestamptz, clock text, commission_minor bigint, commission_version int, purchases json,
+        is_voided_alone boolean)
+WHERE r.id = ANY ($u.id::uuid[]) AND r.id = u.id AND (r.voided_at IS NULL OR r.voided_at = u.voided_at)
 """)
 WRITE_LIMITS = Statement("""
 WITH counted_customer AS (

@@ -20,20 +20,15 @@ _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 # A row belongs to one order, whose row is locked: two groups never write the same one concurrently.
 INSERT_REJECTIONS = Statement("""
-WITH written AS (
-    INSERT INTO rejections AS n (id, program_id, order_ref, door, code, canonical, code_id, partner_id, reason, detail,
-                                 source, event_id, occurred_at, times, coupon_id, decided_at)
-    SELECT r.*, $decided_at
-    FROM @r(id uuid, program_id uuid, order_ref text, door text, code text, canonical text, code_id uuid,
-            partner_id uuid, reason text, detail text, source text, event_id text, occurred_at timestamptz,
-            times bigint, coupon_id uuid)
-    ON CONFLICT (id) DO UPDATE
-    SET times = n.times + excluded.times,
-        last_occurred_at = greatest(n.last_occurred_at, n.occurred_at, excluded.occurred_at)
-    RETURNING n.program_id, n.occurred_at
-)
-INSERT INTO stats_touched (kind, program_id, quarter)
-SELECT DISTINCT 'rejections', program_id, date_bin('15 minutes', occurred_at, 'epoch') FROM written
+INSERT INTO rejections AS n (id, program_id, order_ref, door, code, canonical, code_id, partner_id, reason, detail,
+                             source, event_id, occurred_at, times, coupon_id, decided_at)
+SELECT r.*, $decided_at
+FROM @r(id uuid, program_id uuid, order_ref text, door text, code text, canonical text, code_id uuid,
+        partner_id uuid, reason text, detail text, source text, event_id text, occurred_at timestamptz,
+        times bigint, coupon_id uuid)
+ON CONFLICT (id) DO UPDATE
+SET times = n.times + excluded.times,
+    last_occurred_at = greatest(n.last_occurred_at, n.occurred_at, excluded.occurred_at)
 """)
 # One of the branches runs, along an index in the right order; the others are not even started. The last row, a mark,
 # tells where to continue after a page that read all it may. Bounds instead of equal signs, as for redemptions.

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 from shared.database.pool import Connection, affected
-from shared.database.stats import seal
 
 # Locked before it is checked, and checked in new statements: a purchase that held the lock may have redeemed since.
 LOCK_TOUCHED = """
@@ -63,13 +62,8 @@ async def forget_orders(connection: Connection, touched_before: datetime, limit:
 
 
 async def purge_rejections(connection: Connection, before: datetime, limit: int) -> int:
-    """Remove up to `limit` refusals that were decided before a time, 30 days ago at least, and counted.
-
-    None is decided before it happens, so only quarters that are sealed lose any.
-    """
-    if (sealed := await seal(connection, "rejections", before)) is None:
-        return 0
-    removed: int = await connection.fetchval(PURGE_REJECTIONS, min(before, sealed), limit)
+    """Remove up to `limit` refusals that were decided before a time, 30 days ago at least."""
+    removed: int = await connection.fetchval(PURGE_REJECTIONS, before, limit)
     return removed
 
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from services.redemption.domain.stats import Stats
 from services.redemption.domain.terms import zone_named
 from services.redemption.store.history import read_timezone
-from services.redemption.store.stats import KINDS, read_stats
+from services.redemption.store.stats import add_up, read_stats
 from services.redemption.usecases.read_redemptions import coupon_named
 from shared.clock import Clock
 from shared.database.pool import Database
-from shared.database.stats import RecountStats
+from shared.database.stats import AddUpStats
 from shared.known_ids import NOBODY
-from shared.steps import Span, StatsFilter
+from shared.steps import Span, StatsFilter, TooMuch
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,11 @@ class ReadStats:
             found = await read_stats(connection, wanted, is_live=True)
             if found is None:
                 found = await read_stats(connection, wanted, is_live=False)
-        figures, as_of = found or ([], None)
-        return Stats(figures, as_of)
+        if found is None:
+            raise TooMuch
+        return Stats(*found)
 
 
-def recount_stats(database: Database) -> RecountStats:
-    """Return what counts again what was touched."""
-    return RecountStats(database, KINDS)
+def add_up_stats(database: Database) -> AddUpStats:
+    """Return what adds up the changes that triggers have noted."""
+    return AddUpStats(database, add_up)

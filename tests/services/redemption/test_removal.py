@@ -9,7 +9,6 @@ import asyncpg
 import pytest
 
 from services.redemption.usecases import remove_old
-from services.redemption.usecases.read_stats import recount_stats
 from services.redemption.usecases.remove_old import ForgetOrders
 from shared.database.pool import Database as Pool
 from tests.services.redemption.conftest import Decider, Shop, data, told
@@ -171,8 +170,6 @@ async def test_refusals_go_after_their_time_and_not_before_thirty_days(
     now = datetime.now(UTC)
     for days in (1, 29, 31, 399, 401):
         await admin.execute(INSERT_REJECTION, now - timedelta(days=days))
-    # What statistics have not counted stays.
-    await recount_stats(pool)()
     for kept, left in ((400, 4), (300, 3), (1, 2)):
         found = remove_old.removals(pool, lambda: now, KEPT, timedelta(days=kept))
         await next(each for each in found if each.table == "rejections")()

@@ -6,6 +6,7 @@ import random
 import sys
 from collections import Counter
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any, cast
@@ -16,12 +17,13 @@ import pytest
 
 from services.redemption.app import open_database
 from services.redemption.store import retention, stats
-from services.redemption.usecases.read_stats import recount_stats
+from services.redemption.usecases.read_stats import add_up_stats
 from shared.database.pool import Database as Pool
 from shared.faults import TransientFault
 from shared.modes import in_mode
 from tests.databases import Database
 from tests.dying import Dying
+from tests.servers import ROOT
 from tests.services.redemption.conftest import Decider, Shop, open_shop
 from tests.services.redemption.merchant import NOW, Merchant
 from tests.services.redemption.stats_life import RAW, ZONES, Figures, Life, ask, expected, is_exact, shown
@@ -38,18 +40,18 @@ async def life(shop: Shop, merchant: Merchant) -> Life:
 
 @pytest.mark.parametrize("part", range(3))
 async def test_figures_are_exact_at_every_moment(life: Life, pool: Pool, admin: Any, part: int) -> None:
-    """Whether or not they were counted since, and what was counted once is counted again when it changes."""
-    recount = recount_stats(pool)
+    """Whether or not the changes were added up, and whatever happens to a redemption later."""
+    add_up = add_up_stats(pool)
     for _ in range(4):
         await life.go_on(12)
         if life.random.random() < 0.6:
-            await recount()
+            await add_up()
         await is_exact(life, admin)
         await is_exact(life, admin, partner_id=life.partners[0])
         await is_exact(life, admin, coupon_id=life.coupons[0])
         await is_exact(life, admin, partner_id=life.partners[1], coupon_id=life.coupons[1])
-    await recount()
-    assert await admin.fetchval("SELECT count(*) FROM redemption.stats_touched") == 0
+    await add_up()
+    assert await admin.fetchval("SELECT count(*) FROM redemption.stats_changes") == 0
     await is_exact(life, admin)
     rows = await admin.fetch(RAW, life.shop.program_id)
     assert {row["what"] for row in rows} == {"redemption", "void", "refusal"}
@@ -63,7 +65,7 @@ async def test_days_are_whole_where_clocks_change(shop: Shop, merchant: Merchant
     for nth in range(60):
         shop.decider.now += timedelta(minutes=31)
         await shop.redeem("MANY", ref=f"order-{nth}")
-    await recount_stats(pool)()
+    await add_up_stats(pool)()
     rows = await admin.fetch(RAW, shop.program_id)
     for zone in ZONES:
         data = await ask(shop, zone=zone, step="1d", **{"from": "2026-03-28", "to": "2026-03-30"})
@@ -71,10 +73,10 @@ async def test_days_are_whole_where_clocks_change(shop: Shop, merchant: Merchant
         assert shown(data) == expected(rows, data, None)
 
 
-async def test_a_count_that_is_killed_at_any_moment_leaves_nothing_out(
+async def test_adding_up_that_is_killed_at_any_moment_loses_and_doubles_nothing(
     life: Life, pool: Pool, admin: Any, database: Database
 ) -> None:
-    """Two processes count, and die again and again, while everything goes on."""
+    """Two processes add up, and die again and again, while everything goes on."""
     async with AsyncExitStack() as stack:
         is_over = asyncio.Event()
         processes = []
@@ -84,94 +86,80 @@ async def test_a_count_that_is_killed_at_any_moment_leaves_nothing_out(
             other = await stack.enter_async_context(open_database(database.redemption, 1))
             processes.append(Dying(other, killer, life.random))
 
-        async def count(process: Dying) -> None:
+        async def add_up(process: Dying) -> None:
             while not is_over.is_set():
                 with suppress(TransientFault):
-                    await recount_stats(cast(Pool, process))()
+                    await add_up_stats(cast(Pool, process))()
                 await asyncio.sleep(0)
 
         async with asyncio.TaskGroup() as group:
             for process in processes:
-                group.create_task(count(process))
+                group.create_task(add_up(process))
             await life.go_on(80)
             is_over.set()
         assert sum(process.deaths for process in processes) > 5
     await is_exact(life, admin)
-    await recount_stats(pool)()
+    await add_up_stats(pool)()
     await is_exact(life, admin)
-    assert await admin.fetchval("SELECT count(*) FROM redemption.stats_touched") == 0
+    assert await admin.fetchval("SELECT count(*) FROM redemption.stats_changes") == 0
 
 
-async def test_one_process_counts_at_a_time_and_the_other_leaves_it_to_it(life: Life, pool: Pool, admin: Any) -> None:
+async def test_one_process_adds_up_at_a_time(life: Life, pool: Pool, admin: Any) -> None:
     await life.go_on(10)
     async with admin.transaction():
-        await admin.execute("SELECT FROM redemption.stats_kinds FOR UPDATE")
-        assert await recount_stats(pool)() == 0
-    assert await recount_stats(pool)() > 0
+        await admin.execute("SELECT FROM redemption.stats_rounds FOR UPDATE")
+        assert await add_up_stats(pool)() == 0
+    assert await add_up_stats(pool)() > 0
 
 
-async def test_an_upgrade_counts_what_there_was(life: Life, pool: Pool, admin: Any) -> None:
-    """As after the migration; and a day later once more what processes of the release before wrote meanwhile."""
-    assert (await ask(life.shop))["as_of"] is None
-    await life.go_on(40)
-    await admin.execute("DELETE FROM redemption.stats_touched")
-    await recount_stats(pool)()
-    await is_exact(life, admin)
-    assert (await ask(life.shop))["as_of"] is not None
+async def test_changes_are_added_a_few_per_transaction(life: Life, pool: Pool, admin: Any) -> None:
+    """However many were left, no statement takes longer than a bounded number of them does."""
     await life.go_on(20)
-    await admin.execute("DELETE FROM redemption.stats_touched")
-    await admin.execute("UPDATE redemption.stats_walks SET due_at = now()")
-    await recount_stats(pool)()
+    changes = await admin.fetchval("SELECT count(*) FROM redemption.stats_changes")
+    assert await replace(add_up_stats(pool), at_once=3)() == changes > 6
     await is_exact(life, admin)
-    assert await admin.fetchval("SELECT count(*) FROM redemption.stats_walks") == 0
 
 
-async def test_a_refusal_stays_until_it_is_counted_and_its_figure_for_good(
-    life: Life, pool: Pool, admin: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_upgrade_counts_what_there_was_once(life: Life, pool: Pool, admin: Any) -> None:
+    """What triggers have noted before the migration counts is in both, and counts once."""
+    assert (await ask(life.shop))["as_of"] is not None
+    await life.go_on(40)
+    await admin.execute("SET search_path = redemption")
+    await admin.execute((ROOT / "services/redemption/migrations/0341_stats_of_before.sql").read_text())
+    await is_exact(life, admin)
+    await life.go_on(10)
+    await add_up_stats(pool)()
+    await is_exact(life, admin)
+
+
+async def test_a_figure_stays_when_its_refusals_are_gone(life: Life, pool: Pool, admin: Any) -> None:
     for nth in range(6):
         await life.shop.redeem("NONE", ref=f"order-{nth}")
-    moved = "UPDATE redemption.rejections SET decided_at = now() - interval '50 days'"
-    await admin.execute(moved)
-    rows = await admin.fetch(RAW, life.shop.program_id)
-    before = NOW + timedelta(days=3_000)
-
-    async def purge() -> int:
-        async with pool.transaction() as connection:
-            return await retention.purge_rejections(connection, before, 4)
-
-    assert await purge() == 0, "an upgrade has not found them yet"
-    await recount_stats(pool)()
-    await life.shop.redeem("NONE", ref="another")
-    await admin.execute(moved)
-    await life.shop.redeem("NONE", ref="order-5")
-    assert await purge() == 0, "their quarter is on the list"
-    await recount_stats(pool)()
-    assert await purge() == 4
-    # Refused once more while part of its quarter is gone: nothing is counted from what is left.
+    await admin.execute("UPDATE redemption.rejections SET decided_at = now() - interval '50 days'")
+    async with pool.transaction() as connection:
+        assert await retention.purge_rejections(connection, NOW + timedelta(days=3_000), 4) == 4
     await life.shop.redeem("NONE", ref="order-5")
     wanted = {"from": (NOW - timedelta(days=1)).isoformat(), "to": (NOW + timedelta(days=1)).isoformat()}
     for _ in range(2):
         data = await ask(life.shop, zone="UTC", **wanted)
-        assert sum(point["refusals"] for point in data["series"][0]["points"]) == len(rows) + 2
-        await recount_stats(pool)()
-    assert await purge() == 3
+        assert sum(point["refusals"] for point in data["series"][0]["points"]) == 7
+        await add_up_stats(pool)()
 
 
-async def test_too_much_to_count_at_once_is_answered_as_of_the_last_count(
-    life: Life, pool: Pool, admin: Any, monkeypatch: pytest.MonkeyPatch
+async def test_too_many_changes_are_answered_as_of_the_last_round(
+    life: Life, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await recount_stats(pool)()
+    monkeypatch.setattr(stats, "MOST_CHANGES", 0)
     await life.shop.redeem("CODE-0", ref="counted")
-    await recount_stats(pool)()
     until = (NOW + timedelta(days=1)).isoformat()
+    assert (await ask(life.shop, to=until))["as_of"] is None
+    await add_up_stats(pool)()
     counted = await ask(life.shop, to=until)
     await life.shop.redeem("CODE-1", ref="one more")
-    monkeypatch.setattr(stats, "MOST_FACTS", 1)
     late = await ask(life.shop, to=until)
     assert late["series"] == counted["series"]
     assert datetime.fromisoformat(late["as_of"]) < datetime.fromisoformat(counted["as_of"])
-    monkeypatch.setattr(stats, "MOST_FACTS", 2)
+    monkeypatch.setattr(stats, "MOST_CHANGES", 1)
     assert (await ask(life.shop, to=until))["series"] != counted["series"]
 
 

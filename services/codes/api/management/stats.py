@@ -58,9 +58,9 @@ class StatsData(ResponseModel):
     step: Step
     zone: str
     group_by: GroupBy | None
-    as_of: Moment = Field(
+    as_of: Moment | None = Field(
         description="Everything written until then is counted: the time of this response, or seconds before it under "
-        "heavy load."
+        "heavy load. Null while data from before an upgrade is still being counted."
     )
     is_test: bool
     series: list[SeriesData]
