@@ -10,7 +10,7 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import BaseModel, Field, StringConstraints
 
-from services.redemption.api.exchange import once, use_cases
+from services.redemption.api.context import once, use_cases
 from services.redemption.api.shapes import Reference
 from services.redemption.domain.customer_jobs import SERVICES, ShownJob
 from services.redemption.domain.purchase import Buyer

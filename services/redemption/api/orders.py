@@ -5,7 +5,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from services.redemption.api.exchange import order_ref, use_cases
+from services.redemption.api.context import order_ref, use_cases
 from services.redemption.api.rejections import RejectionData, rejection_data
 from services.redemption.api.reservations import ReservationData, reservation_data
 from services.redemption.api.shapes import LineDiscountData, RedemptionData, redemption_data

@@ -9,8 +9,8 @@ from typing import Final, Literal
 from aiohttp import web
 from pydantic import Field
 
+from services.redemption.api.context import once, use_cases
 from services.redemption.api.errors import LISTED, order_cancelled, refused
-from services.redemption.api.exchange import once, use_cases
 from services.redemption.api.shapes import (
     UNKNOWN_REFUSED,
     Attributes,

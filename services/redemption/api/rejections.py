@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.redemption.api.exchange import use_cases
+from services.redemption.api.context import use_cases
 from services.redemption.api.shapes import OrderFilter
 from services.redemption.domain.reasons import Reason
 from services.redemption.domain.rejections import Door, Rejection, RejectionFilter

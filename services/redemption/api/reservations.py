@@ -8,8 +8,8 @@ from typing import Annotated, Final, Literal
 from aiohttp import web
 from pydantic import Field
 
+from services.redemption.api.context import once, use_cases
 from services.redemption.api.errors import LISTED, refused
-from services.redemption.api.exchange import once, use_cases
 from services.redemption.api.shapes import (
     UNKNOWN_REFUSED,
     Codes,

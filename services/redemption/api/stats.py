@@ -8,7 +8,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.redemption.api.exchange import use_cases
+from services.redemption.api.context import use_cases
 from services.redemption.domain.stats import Figure, GroupBy, Stats
 from shared.steps import StatsFilter, Step
 from shared.times import format_microseconds

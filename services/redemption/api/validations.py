@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.redemption.api.exchange import use_cases
+from services.redemption.api.context import use_cases
 from services.redemption.api.shapes import (
     UNKNOWN_REFUSED,
     Codes,

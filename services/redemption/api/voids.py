@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.redemption.api.exchange import once, order_ref, use_cases
+from services.redemption.api.context import once, order_ref, use_cases
 from services.redemption.api.shapes import (
     RedeemedData,
     RedemptionData,

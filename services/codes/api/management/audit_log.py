@@ -6,7 +6,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import actor, use_cases
+from services.codes.api.context import actor, use_cases
 from services.codes.api.management.audit_words import api_changes
 from services.codes.domain.audit import AuditEntry, AuditFilter, ObjectType
 from services.codes.domain.coupons import id_in

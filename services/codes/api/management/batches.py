@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from aiohttp import web
 from pydantic import AfterValidator, Field, model_validator
 
-from services.codes.api.exchange import actor, given, naming, once, partner_in, use_cases
+from services.codes.api.context import actor, given, naming, once, partner_in, use_cases
 from services.codes.api.fields import (
     OF_COUPON,
     Alphabet,

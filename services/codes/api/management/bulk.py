@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from aiohttp import web
 from pydantic import AfterValidator, Field, model_validator
 
-from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.context import actor, once, use_cases
 from services.codes.api.management.jobs import JobData, job_data, job_url
 from services.codes.domain.bulk import BulkDraft
 from services.codes.domain.code_selection import CodeSelection

@@ -5,7 +5,7 @@ from typing import Final
 
 from aiohttp import web
 
-from services.codes.api.exchange import actor, naming, once, use_cases
+from services.codes.api.context import actor, naming, once, use_cases
 from services.codes.api.fields import QueryBool, UUIDCode, is_true
 from services.codes.api.management.answers import (
     ChangedCouponAnswer,

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from aiohttp import hdrs, web
 from pydantic import Field
 
-from services.codes.api.exchange import partner_in, use_cases
+from services.codes.api.context import partner_in, use_cases
 from services.codes.api.fields import QueryBool, QueryEmail, is_true
 from services.codes.api.management.answers import ShownCodeAnswer, promotion_code_data
 from services.codes.domain.code_columns import ALL_COLUMNS

@@ -5,7 +5,7 @@ from typing import Final, Literal, Self
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.context import actor, once, use_cases
 from services.codes.api.fields import QueryBool
 from services.codes.api.management.jobs import JobData, job_data, job_url
 from services.codes.domain.code_columns import COLUMNS, MAX_LINE_BYTES, SHOWN_COLUMNS

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.context import actor, once, use_cases
 from services.codes.domain.code_columns import COLUMN_NAMES
 from services.codes.domain.code_selection import BulkAction
 from services.codes.domain.jobs import Job

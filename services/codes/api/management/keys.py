@@ -7,7 +7,7 @@ from typing import Final, Literal
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import actor, given, once, use_cases
+from services.codes.api.context import actor, given, once, use_cases
 from services.codes.api.fields import RateLimit, ShortName
 from services.codes.domain.keys import APIKey, KeyDraft, OwnerRef, ShownKey
 from shared.modes import Mode

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from services.codes.api.exchange import actor, given, once, use_cases
+from services.codes.api.context import actor, given, once, use_cases
 from services.codes.api.fields import Email, Metadata, Name, Prefix, QueryEmail, Remaining
 from services.codes.api.management.quota import QuotaData, quota_data
 from services.codes.domain.given import merged

@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import actor, given, naming, once, use_cases
+from services.codes.api.context import actor, given, naming, once, use_cases
 from services.codes.api.fields import (
     Alphabet,
     CodeLength,

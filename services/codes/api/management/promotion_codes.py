@@ -6,7 +6,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from services.codes.api.exchange import actor, naming, once, partner_in, use_cases
+from services.codes.api.context import actor, naming, once, partner_in, use_cases
 from services.codes.api.fields import ExternalID, QueryBool, QueryEmail, UUIDCode, is_true
 from services.codes.api.management.answers import (
     ChangedCodeAnswer,

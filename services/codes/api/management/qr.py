@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from services.codes.api.exchange import use_cases
+from services.codes.api.context import use_cases
 from services.codes.api.qr_codes import RESPONSES, QRQuery, qr_response
 from services.codes.domain.promotion_codes import CodeRef
 from shared.web import Request, Route

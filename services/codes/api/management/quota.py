@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from services.codes.api.exchange import actor, once, use_cases
+from services.codes.api.context import actor, once, use_cases
 from services.codes.domain.quota import LedgerEntry, Quota
 from shared.idempotency import Once
 from shared.web import (

@@ -4,7 +4,7 @@ from typing import Final
 
 from aiohttp import web
 
-from services.codes.api.exchange import use_cases
+from services.codes.api.context import use_cases
 from services.codes.api.management.redeeming import authorization
 from services.codes.domain.orders import RedemptionPath
 from shared.web import Data, Request, ResponseModel, Route, data_response

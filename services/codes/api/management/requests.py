@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import JsonSchemaValue
 
-from services.codes.api.exchange import given, partner_in
+from services.codes.api.context import given, partner_in
 from services.codes.api.fields import (
     CODE_OR_NUMBER,
     OF_COUPON,

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import use_cases
+from services.codes.api.context import use_cases
 from services.codes.domain.stats import GroupBy, Stats
 from shared.steps import StatsFilter, Step
 from shared.times import format_microseconds

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from aiohttp import hdrs, web
 from pydantic import Field
 
-from services.codes.api.exchange import once, use_cases
+from services.codes.api.context import once, use_cases
 from services.codes.api.fields import Reference
 from services.codes.domain.access import Actor
 from services.codes.domain.codes import IssuedCode

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import use_cases
+from services.codes.api.context import use_cases
 from services.codes.domain.profiles import OwnAccount, RateWindow
 from shared.web import MillisecondMoment, Request, ResponseModel, Route, json_response
 

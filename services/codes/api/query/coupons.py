@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import actor, naming, once, use_cases
+from services.codes.api.context import actor, naming, once, use_cases
 from services.codes.api.query.answers import QueryCoupon, QueryCoupons, query_coupon
 from services.codes.api.query.pages import CamelPage, CamelResponse, array
 from services.codes.api.query.requests import (

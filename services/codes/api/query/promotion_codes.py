@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.exchange import actor, naming, once, partner_in, use_cases
+from services.codes.api.context import actor, naming, once, partner_in, use_cases
 from services.codes.api.fields import QueryEmail
 from services.codes.api.query.answers import PromotionalCode, PromotionalCodes, promotional_code
 from services.codes.api.query.pages import CamelPage, CamelResponse, array

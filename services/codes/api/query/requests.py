@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from services.codes.api.exchange import given, partner_in
+from services.codes.api.context import given, partner_in
 from services.codes.api.fields import (
     OF_COUPON,
     OF_PROGRAM,
