@@ -13,8 +13,8 @@ from typing import Final
 
 from shared.broker.alarm import AlarmLimit, RejectAlarm
 from shared.broker.bindings import bind_again
-from shared.broker.burial import FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS, Burial
 from shared.broker.connection import BrokerUnavailable, Connection, keep_connected
+from shared.broker.dead_letter_publisher import FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS, DeadLetterPublisher
 from shared.broker.given_up import INTERVAL_SECONDS, CountGivenUp
 from shared.broker.intake import Intake
 from shared.broker.lines import facts_of, refuse_to_end, tell, tell_failure, text_of
@@ -76,7 +76,7 @@ class BatchConsumer:
         self._prefetch = prefetch
         self._gather_seconds = gather_seconds
         self._alarm = RejectAlarm(alarm_limit or AlarmLimit())
-        self._burial = Burial(url, queue, on_full)
+        self._dead_letters = DeadLetterPublisher(url, queue, on_full)
         self._intake: Intake | None = None
         self._arrived = asyncio.Event()
         # Not set while the worker is paused: a channel opened meanwhile would only count deliveries up to the limit.
@@ -87,7 +87,7 @@ class BatchConsumer:
         self._finished.set()
         self._log = get_logger().bind(queue=queue)
         self._connected = asyncio.Event()
-        count_given_up = CountGivenUp(url, queue, lambda: self._burial.buried)
+        count_given_up = CountGivenUp(url, queue, lambda: self._dead_letters.published)
         self.tasks = [
             Periodic("bind_queue", BIND_INTERVAL_SECONDS, self._bind, wake=self._connected),
             Periodic("count_given_up", INTERVAL_SECONDS, count_given_up),
@@ -97,14 +97,14 @@ class BatchConsumer:
     @property
     def is_ready(self) -> bool:
         """Whether messages arrive, can be dead-lettered, and are not held up by the alarm."""
-        is_consuming = self._intake is not None and self._burial.is_open
+        is_consuming = self._intake is not None and self._dead_letters.is_open
         return is_consuming and not self._stopping.is_set() and not self._alarm.is_raised
 
     async def run(self) -> None:
         """Consume until `stop` or cancellation; a cancelled handler call leaves its messages to be delivered again."""
         self._finished.clear()
         try:
-            async with self._burial:
+            async with self._dead_letters:
                 connecting = asyncio.create_task(keep_connected(self._url, f"consumer of {self._queue}", self._session))
                 working = asyncio.create_task(self._work())
                 running = {connecting, working, *(asyncio.create_task(task.run()) for task in self.tasks)}
@@ -278,7 +278,7 @@ class BatchConsumer:
 
     async def _settle(self, intake: Intake, batch: Sequence[Delivery], outcomes: Sequence[Reject | None]) -> None:
         rejected = [(delivery, reject) for delivery, reject in zip(batch, outcomes, strict=True) if reject is not None]
-        unsent = await self._burial.bury(rejected, self._clock(), self._pause) if rejected else []
+        unsent = await self._dead_letters.publish(rejected, self._clock(), self._pause) if rejected else []
         self._may_consume.set()
         for delivery in unsent:
             self._log.error("dead_letter_left_to_broker", message_id=delivery.received.message_id)

@@ -27,18 +27,18 @@ _LOOKED_AT: Final = 500
 
 
 class CountGivenUp:
-    """Looks into the dead queue when it holds more than this process has sent, as `buried` counts.
+    """Looks into the dead queue when it holds more than this process has sent, as `published` counts.
 
     It looks as a consumer, so that operators' commands see that messages are in hand, and wait a moment.
     """
 
-    def __init__(self, url: str, queue: str, buried: Callable[[], int]) -> None:
+    def __init__(self, url: str, queue: str, published: Callable[[], int]) -> None:
         self._url = url
         self._queue = queue
-        self._buried = buried
+        self._buried = published
         self._has_begun = False
         # The length of the dead queue at the last look, and how many letters this process had sent by then.
-        self._seen = self._seen_buried = 0
+        self._seen = self._seen_published = 0
         self._reasons: Counter[str] = Counter()
         self._log = get_logger().bind(queue=queue)
 
@@ -52,7 +52,7 @@ class CountGivenUp:
             await self._look_if_needed()
 
     async def _look_if_needed(self) -> None:
-        buried = self._buried()
+        published = self._buried()
         connection = await connect(self._url, f"dead messages of {self._queue}, looked at")
         try:
             channel = await connection.channel(confirms=False)
@@ -60,11 +60,11 @@ class CountGivenUp:
                 async with asyncio.timeout(_TIMEOUT_SECONDS):
                     answer = await channel.queue_declare(dead_queue(self._queue), passive=True)
             count = answer.message_count or 0
-            if count > self._seen + buried - self._seen_buried or (self._reasons and count < self._seen):
+            if count > self._seen + published - self._seen_published or (self._reasons and count < self._seen):
                 self._tell(await self._look(connection, channel, min(count, _LOOKED_AT)) if count else Counter())
         finally:
             await connection.close()
-        self._seen, self._seen_buried = count, buried
+        self._seen, self._seen_published = count, published
 
     async def _look(self, connection: Connection, channel: aiormq.abc.AbstractChannel, count: int) -> Counter[str]:
         """Take the first messages, count those that the broker moved, and return all in their order.

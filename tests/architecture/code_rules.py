@@ -12,7 +12,7 @@ PROCESS_EDGES = {
     "shared/process.py": "a part that dies takes the process down, loudly and in order",
     "shared/periodic.py": "a periodic task that fails must end neither itself nor the others",
     "shared/broker/consumer.py": "one bad message must not hold the rest: the batch is bisected",
-    "shared/broker/burial.py": "a dead letter that cannot be made or sent must not hold the rest, nor its message",
+    "shared/broker/dead_letter_publisher.py": "a letter that cannot be made or sent must not hold the rest",
     "shared/broker/lines.py": "a line about a message must not fail for what is in it",
     "shared/web/endpoint.py": "nothing above a request could still answer it",
     "shared/web/server.py": "anybody may write anything to a socket, and the parser fails on it as it likes",

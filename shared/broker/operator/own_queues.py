@@ -66,9 +66,9 @@ class OwnQueues:
         names = (self.queue, dead_queue(self.queue))
         async with self._alone():
             found = await depths(self._url, names)
-            if (buried := found[names[1]]) is not None:
+            if (dead_depth := found[names[1]]) is not None:
                 # Messages that another reader has in hand are about to return, and count.
-                found[names[1]] = Depth(await dead.count_behind(self._url, self.queue), buried.consumers)
+                found[names[1]] = Depth(await dead.count_behind(self._url, self.queue), dead_depth.consumers)
         return [
             QueueDepth(name=name, messages=None, consumers=None)
             if depth is None

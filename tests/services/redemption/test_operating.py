@@ -59,7 +59,7 @@ async def operate(shop: Shop, method: str, path: str, body: Any = None, key: str
     return await shop.send(method, path, body, key=key)
 
 
-async def bury(broker: Broker, *letters: tuple[str, bytes], **headers: str) -> None:
+async def put_dead(broker: Broker, *letters: tuple[str, bytes], **headers: str) -> None:
     """Put letters into the dead queue, by the way of its consumer."""
     before = await broker.count(DEAD)
     for message_id, body in letters:
@@ -75,8 +75,8 @@ async def log(shop: Shop) -> list[tuple[str, str, str | None, dict[str, Any]]]:
 
 
 async def test_looking_changes_nothing_and_shows_no_content(shop: Shop, broker: Broker) -> None:
-    await bury(broker, ("a", b"one"), ("b", b"two"))
-    await bury(broker, ("c", b"three"), **{"x-mintwire-reason": "invalid_json"})
+    await put_dead(broker, ("a", b"one"), ("b", b"two"))
+    await put_dead(broker, ("c", b"three"), **{"x-mintwire-reason": "invalid_json"})
     for _ in range(3):
         listed = (await operate(shop, "GET", LETTERS)).data
         assert [each["key"] for each in listed] == ["a", "b", "c"]
@@ -93,7 +93,7 @@ async def test_pages_go_through_the_queue_and_no_further_than_the_bound(
     shop: Shop, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(own_queues, "MOST_LOOKED_AT", 5)
-    await bury(broker, *((f"id-{n}", b"%d" % n) for n in range(7)))
+    await put_dead(broker, *((f"id-{n}", b"%d" % n) for n in range(7)))
     keys, cursor = [], ""
     for _ in range(3):
         page = await operate(shop, "GET", f"{LETTERS}?limit=2{cursor}")
@@ -111,7 +111,7 @@ async def test_pages_go_through_the_queue_and_no_further_than_the_bound(
 
 
 async def test_the_content_is_shown_for_a_reason_that_the_log_keeps(shop: Shop, broker: Broker) -> None:
-    await bury(broker, ("a", b"\xff\xfe"))
+    await put_dead(broker, ("a", b"\xff\xfe"))
     nameless = await operate(shop, "POST", f"{LETTERS}/show", {"key": "a"})
     assert (nameless.status, list(nameless.body["errors"])) == (422, ["justification"])
     assert await log(shop) == []
@@ -134,7 +134,7 @@ async def test_a_replayed_letter_is_processed_once_though_the_process_died_with_
 ) -> None:
     """The copy is confirmed before the letter is removed: in between it is in both places, and the inbox knows it."""
     await merchant.code(shop.program_id, await merchant.coupon(shop.program_id), "PLAIN")
-    await bury(broker, ("a", checkout(shop.program_id, "PLAIN", event="event-1")))
+    await put_dead(broker, ("a", checkout(shop.program_id, "PLAIN", event="event-1")))
     with monkeypatch.context() as patch:
         patch.setattr(DeadQueue, "remove", _dies)
         died = await operate(shop, "POST", f"{LETTERS}/replay", {"keys": ["a"]})
@@ -169,8 +169,8 @@ async def _dies(_: DeadQueue, __: int) -> None:
 
 async def test_what_the_service_has_forgotten_stays_unless_it_is_forced(shop: Shop, broker: Broker) -> None:
     old = (shop.decider.now - timedelta(days=37)).isoformat().replace("+00:00", ".000000Z")
-    await bury(broker, ("old", b"{}"), **{"x-mintwire-first-received-at": old})
-    await bury(broker, ("new", b"{}"))
+    await put_dead(broker, ("old", b"{}"), **{"x-mintwire-first-received-at": old})
+    await put_dead(broker, ("new", b"{}"))
     done = await operate(shop, "POST", f"{LETTERS}/replay", {"all": True})
     assert (done.data["replayed"], done.data["too_old"]) == (1, 1)
     await broker.holds(DEAD, 1)
@@ -180,8 +180,8 @@ async def test_what_the_service_has_forgotten_stays_unless_it_is_forced(shop: Sh
 
 
 async def test_a_purge_removes_what_is_chosen_up_to_its_limit(shop: Shop, broker: Broker) -> None:
-    await bury(broker, *((f"id-{n}", b"%d" % n) for n in range(4)))
-    await bury(broker, ("c", b"three"), **{"x-mintwire-reason": "invalid_json"})
+    await put_dead(broker, *((f"id-{n}", b"%d" % n) for n in range(4)))
+    await put_dead(broker, ("c", b"three"), **{"x-mintwire-reason": "invalid_json"})
     bodies: tuple[dict[str, Any], ...] = (
         {},
         {"keys": ["id-1"], "all": True},
@@ -202,7 +202,7 @@ async def test_a_purge_removes_what_is_chosen_up_to_its_limit(shop: Shop, broker
 async def test_nothing_is_done_that_cannot_be_written_down(
     shop: Shop, broker: Broker, admin: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
-    await bury(broker, ("a", b"one"))
+    await put_dead(broker, ("a", b"one"))
     await admin.execute("REVOKE INSERT ON redemption.operator_log FROM mintwire_redemption")
     for act in ("purge", "replay"):
         assert (await operate(shop, "POST", f"{LETTERS}/{act}", {"all": True})).status >= 500
@@ -211,14 +211,14 @@ async def test_nothing_is_done_that_cannot_be_written_down(
 
 
 async def test_who_looks_at_once_waits_and_sees_everything(shop: Shop, broker: Broker) -> None:
-    await bury(broker, *((f"id-{n}", b"%d" % n) for n in range(60)))
+    await put_dead(broker, *((f"id-{n}", b"%d" % n) for n in range(60)))
     pages = await asyncio.gather(*(operate(shop, "GET", f"{LETTERS}?limit=100") for _ in range(4)))
     for page in pages:
         assert [each["key"] for each in page.data] == [f"id-{n}" for n in range(60)]
 
 
 async def test_queues_are_counted(shop: Shop, broker: Broker) -> None:
-    await bury(broker, ("a", b"one"))
+    await put_dead(broker, ("a", b"one"))
     await broker.put(b"two")
     await broker.holds(QUEUE, 1)
     assert (await operate(shop, "GET", f"{ROOT}/queues")).data["queues"] == [
@@ -252,7 +252,7 @@ async def test_who_is_let_in(shop: Shop, broker: Broker, merchant: Merchant) -> 
     refused = {shop.key: "operator_only", "nobody": "invalid_api_key", foreign: "invalid_api_key"}
     await refused_to_others(ROUTES, ask, refused)
     # Who may only look sees the list, and no more.
-    await bury(broker, ("a", b"one"))
+    await put_dead(broker, ("a", b"one"))
     looks = DASHBOARD.token("redemption", shop.decider.now, "operator", "look")
     assert (await operate(shop, "GET", LETTERS, key=looks)).status == 200
     for act in ("show", "replay", "purge"):

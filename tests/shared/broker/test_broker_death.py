@@ -128,7 +128,7 @@ async def test_dead_letters_wait_for_the_end_of_an_alarm_and_come_once(server: R
             async with alarm(server, "memory"):
                 handler.gate.set()
                 await until(lambda: b"bad later" in handler.done)
-                await until(lambda: consumer._burial._publisher.blocked_by)
+                await until(lambda: consumer._dead_letters._publisher.blocked_by)
                 await asyncio.sleep(2)
                 assert await broker.count("redemption.checkout.dead") == 1
                 assert consumer.is_ready
@@ -149,7 +149,7 @@ async def test_a_consumer_stops_in_time_while_a_dead_letter_waits(server: Rabbit
             async with alarm(server, "memory"):
                 handler.gate.set()
                 await until(lambda: b"bad later" in handler.done)
-                await until(lambda: consumer._burial._publisher.blocked_by)
+                await until(lambda: consumer._dead_letters._publisher.blocked_by)
                 async with asyncio.timeout(8):
                     await consumer.stop()
                 await broker.holds("redemption.checkout", 1)
@@ -166,7 +166,7 @@ async def dead_bodies(url: str, wanted: set[bytes]) -> bool:
 async def blocked_with_a_letter(
     server: RabbitMQServer, broker: Broker, consumer: BatchConsumer, handler: Handler
 ) -> None:
-    """Let the consumer bury one message, and hold it over a good and a bad one.
+    """Let the consumer dead-letter one message, and hold it over a good and a bad one.
 
     The broker blocks who has published before, and what is put into the queue must be there before the alarm.
     """

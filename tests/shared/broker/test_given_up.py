@@ -78,12 +78,12 @@ async def test_the_consumers_own_letters_are_no_reason_to_look(
 
     monkeypatch.setattr(CountGivenUp, "_look", looked)
     async with running(BatchConsumer(service, QUEUE, Handler(lambda _: Reject("no")), utc_now)) as consumer:
-        look = CountGivenUp(service, QUEUE, lambda: consumer._burial.buried)
+        look = CountGivenUp(service, QUEUE, lambda: consumer._dead_letters.published)
         await look()
         for count in (3, 6):
             for _ in range(3):
                 await broker.put(b"x")
-            await until(lambda count=count: consumer._burial.buried == count)  # type: ignore[misc]
+            await until(lambda count=count: consumer._dead_letters.published == count)  # type: ignore[misc]
             await look()
         assert await dead.purge(url, QUEUE) == 6
         await look()

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from shared.broker import burial as burial_module
-from shared.broker import lines, topology
+from shared.broker import dead_letter_publisher, lines, topology
 from shared.broker.consumer import BatchConsumer, Received, Reject
 from shared.broker.messages import Delivery
 from shared.broker.operator import dead
@@ -155,7 +154,7 @@ class TestDeadLettering:
     async def test_what_ends_the_connection_each_time_goes_as_it_came(
         self, url: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(burial_module, "MOST_PAUSE_SECONDS", 0.2)
+        monkeypatch.setattr(dead_letter_publisher, "MOST_PAUSE_SECONDS", 0.2)
         dress = Delivery.to_dead_letter
 
         def too_large(self: Delivery, *rest: Any) -> Any:
@@ -187,7 +186,7 @@ class TestDeadLettering:
             return not away
 
         monkeypatch.setattr(Publisher, "wait_ready", is_there)
-        monkeypatch.setattr(burial_module, "MOST_PAUSE_SECONDS", 0.1)
+        monkeypatch.setattr(dead_letter_publisher, "MOST_PAUSE_SECONDS", 0.1)
         await put_all(broker)
         async with running(consumer_of(url, Handler(lambda _: Reject("no")))):
             await broker.holds(DEAD, 51)

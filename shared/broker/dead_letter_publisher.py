@@ -27,10 +27,10 @@ _MOST_TRIES: Final = 5
 Pause = Callable[[float], Awaitable[None]]
 
 
-class Burial:
+class DeadLetterPublisher:
     """The way into the dead queue of one work queue; a context manager, as its publisher is.
 
-    `buried` counts the letters that have reached the dead queue this way.
+    `published` counts the letters that have reached the dead queue this way.
     """
 
     def __init__(self, url: str, queue: str, on_full: Callable[[], None] | None = None) -> None:
@@ -38,7 +38,7 @@ class Burial:
         self._on_full = on_full
         self._publisher = Publisher(url, dead_exchange(queue), name=f"dead letters of {queue}")
         self._log = get_logger().bind(queue=queue)
-        self.buried = 0
+        self.published = 0
 
     @property
     def is_open(self) -> bool:
@@ -54,7 +54,7 @@ class Burial:
     ) -> None:
         await self._publisher.__aexit__(kind, exc, trace)
 
-    async def bury(self, rejected: Sequence[tuple[Delivery, Reject]], now: datetime, pause: Pause) -> list[Delivery]:
+    async def publish(self, rejected: Sequence[tuple[Delivery, Reject]], now: datetime, pause: Pause) -> list[Delivery]:
         """Publish dead letters until each is confirmed, and return the messages whose letter could not be made or sent.
 
         While the broker is away or refuses them, it calls `pause` between its tries, which may raise to give up.
@@ -68,10 +68,10 @@ class Burial:
             outcomes = await self._sent(wave, pause)
             if self._on_full is not None and Outcome.REFUSED in outcomes.values():
                 self._on_full()
-            buried = {id(each) for each in wave if outcomes.get(each.outgoing.message_id) is Outcome.CONFIRMED}
-            if buried:
-                self.buried += len(buried)
-                letters = [each for each in letters if id(each) not in buried]
+            published = {id(each) for each in wave if outcomes.get(each.outgoing.message_id) is Outcome.CONFIRMED}
+            if published:
+                self.published += len(published)
+                letters = [each for each in letters if id(each) not in published]
                 continue
             if is_there and self._is_hopeless(wave[0], outcomes):
                 unsent.append(letters.pop(0).delivery)
