@@ -24,6 +24,7 @@ WORKDIR /app
 COPY shared shared
 COPY services services
 COPY mintwire mintwire
+COPY examples examples
 # Compiled now, because the file system is read-only at run time.
 RUN /opt/mintwire/bin/python -m compileall -q .
 ENV PATH=/opt/mintwire/bin:$PATH \

@@ -15,6 +15,7 @@ from mintwire.stack.receiver import PATH
 DEMO_FILE = "demo.json"
 QUOTA = 50_000
 _PROGRAM_SCOPES = ["manage", "checkout", "webhooks"]
+_SHOP_SCOPES = ["checkout"]
 _PARTNER_SCOPES = ["codes:generate", "codes:read", "webhooks"]
 _EVENT_TYPES = ["code.redeemed", "test"]
 _TIMEOUT = aiohttp.ClientTimeout(total=15)
@@ -31,6 +32,10 @@ async def bootstrap(
             demo = await api.make_program()
             folder.write(DEMO_FILE, demo)
         url = f"{receiver_url}{PATH}"
+        # Kept at once: a purpose has at most two live keys, and the rest may fail.
+        if "shop" not in demo:
+            demo["shop"] = {"api_key": await api.make_shop_key(demo)}
+            folder.write(DEMO_FILE, demo)
         demo["receiver"] = await api.endpoint(demo, url)
         folder.write(DEMO_FILE, demo)
     folder.receiver_secret.touch(mode=0o600)
@@ -39,8 +44,15 @@ async def bootstrap(
     return {
         "program": demo["program"],
         "partner": demo["partner"],
+        "shop": demo["shop"],
         "receiver": {"url": url, "secret": demo["receiver"]["secret"], "log": str(folder.webhooks_log)},
     }
+
+
+async def lead_links_to(shop_url: str, services: Mapping[str, str], demo: Mapping[str, Any]) -> None:
+    """Have the links of the demo's codes open the shop; at each start, because its port may be another one."""
+    async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
+        await _API(session, services, "").lead_links_to(f"{shop_url}/", demo)
 
 
 class _API:
@@ -61,8 +73,9 @@ class _API:
 
     async def make_program(self) -> dict[str, Any]:
         """Create a program and an active partner with quota, each with a key of all its scopes."""
+        # The demo shop's currency. Where links lead is set once it serves.
         program = await self._post(
-            "codes", "/v1/programs", self._operator, {"name": "Mintwire demo", "link_url": "https://shop.example/"}
+            "codes", "/v1/programs", self._operator, {"name": "Mintwire demo", "currency": "EUR"}
         )
         path = f"/v1/programs/{program['id']}/keys"
         program_key = await self._post("codes", path, self._operator, {"name": "demo", "scopes": _PROGRAM_SCOPES})
@@ -77,6 +90,19 @@ class _API:
             "program": {"id": program["id"], "api_key": program_key["key"]},
             "partner": {"id": partner["id"], "api_key": partner_key["key"]},
         }
+
+    async def make_shop_key(self, demo: Mapping[str, Any]) -> str:
+        """Make a key for the demo shop that can do what a checkout does, and nothing else."""
+        path, manage = f"/v1/programs/{demo['program']['id']}/keys", _bearer(demo["program"]["api_key"])
+        made = await self._post("codes", path, manage, {"name": "shop", "purpose": "shop", "scopes": _SHOP_SCOPES})
+        return str(made["key"])
+
+    async def lead_links_to(self, url: str, demo: Mapping[str, Any]) -> None:
+        """Set where the links of codes lead."""
+        path, manage = f"/v1/programs/{demo['program']['id']}", _bearer(demo["program"]["api_key"])
+        status, answer = await self._call("PATCH", "codes", path, manage, {"link_url": url})
+        if status != HTTPStatus.OK:
+            raise ServerFailed(f"PATCH {path} on codes answered {status}: {answer}")
 
     async def endpoint(self, demo: Mapping[str, Any], url: str) -> dict[str, Any]:
         """Return the partner's endpoint at the receiver, created or updated as needed."""

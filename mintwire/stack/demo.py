@@ -36,12 +36,13 @@ async def play(stack: Mapping[str, Any], checkout_url: str, say: Say) -> None:
     for name in _HEADERS:
         say(f"   {name}: {webhook['headers'][name]}")
     say(_indented(json.loads(webhook["body"])))
+    await _mint(stack, say, "4. Another code, for you: open its `url` in a browser, and buy the card with one press:")
 
 
-async def _mint(stack: Mapping[str, Any], say: Say) -> str:
+async def _mint(stack: Mapping[str, Any], say: Say, head: str = "1. A partner mints a code:") -> str:
     url = f"{stack['services']['codes']}/api/partners/codes/generate"
     key = stack["partner"]["api_key"]
-    say("\n1. A partner mints a code:")
+    say(f"\n{head}")
     say(f'   $ curl -X POST {url} -H "X-Partner-Key: {key}"')
     status, answer = await _post(url, {"X-Partner-Key": key})
     say(_indented(answer))
@@ -67,7 +68,7 @@ async def _check_out(program_id: str, code: str, checkout_url: str, say: Say) ->
         order_ref=f"demo-{new_id()}",
         codes=[code],
         customer=Customer(id="customer-1", email="sarah@example.com", is_first_order=True),
-        order=Order(currency="USD", subtotal=2900),
+        order=Order(currency="EUR", subtotal=4900),
         attributes={"card_id": "a1b2c3d4", "recipient_name": "Sarah", "occasion": "mother"},
     )
     event = data.to_event(new_id(), utc_now())

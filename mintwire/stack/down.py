@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mintwire.stack import processes
 from mintwire.stack.config import ROOT, StackSettings
 from mintwire.stack.errors import ServerFailed, StackInUse
-from mintwire.stack.folder import RECEIVER, SERVICES, SETTLED_FILE, StackFolder
+from mintwire.stack.folder import RECEIVER, SERVICES, SETTLED_FILE, SHOP, StackFolder
 from mintwire.stack.guide import how_to_stop
 from mintwire.stack.plan import leftovers
 from mintwire.stack.supervisor import Say
@@ -58,7 +58,7 @@ def status(settings: StackSettings) -> dict[str, Any]:
     units = []
     for unit in reversed(leftovers(folder)):
         record = unit.record
-        if unit.name in (*SERVICES, RECEIVER):
+        if unit.name in (*SERVICES, RECEIVER, SHOP):
             answers = record is not None and is_ready(known.get(unit.name, 0))
         else:
             answers = record is not None and unit.is_answering()

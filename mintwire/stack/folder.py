@@ -24,6 +24,7 @@ from shared.times import format_milliseconds
 
 SERVICES = ("codes", "redemption", "webhooks")
 RECEIVER = "receiver"
+SHOP = "shop"
 SETTLED_FILE = "settled.json"
 DEATHS_FILE = "deaths.json"
 # Enough to tell a crash loop from a single crash.
@@ -50,6 +51,11 @@ class StackFolder:
     def webhooks_log(self) -> Path:
         """The verified webhooks of the demo receiver, one JSON object per line."""
         return self.path / "received-webhooks.jsonl"
+
+    @property
+    def shop_database(self) -> Path:
+        """The demo shop's orders."""
+        return self.path / "shop.sqlite3"
 
     @property
     def receiver_secret(self) -> Path:
@@ -123,6 +129,7 @@ class StackFolder:
                 SETTLED_FILE,
                 DEATHS_FILE,
             ),
+            *(f"{self.shop_database.name}{suffix}" for suffix in ("", "-shm", "-wal")),
             *(self.webhooks_log.name, self.receiver_secret.name, "lock"),
         ):
             (self.path / file).unlink(missing_ok=True)

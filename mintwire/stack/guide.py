@@ -17,6 +17,7 @@ def what_next(stack: Mapping[str, Any], folder: StackFolder) -> str:
     return f"""
 Mintwire is up.
 
+  Demo shop       {stack["services"]["shop"]}   (opened by the `url` of a code, with the code applied)
   API documents   {codes}/docs   {redemption}/docs   {webhooks}/docs
   Keys and URLs   {folder.stack_file}
   Logs            {folder.path / "logs"}

@@ -11,13 +11,13 @@ from mintwire.stack import ports, processes
 from mintwire.stack.config import ROOT, StackSettings
 from mintwire.stack.definitions import broker_definitions, stored_passwords
 from mintwire.stack.errors import ServerFailed
-from mintwire.stack.folder import RECEIVER, SERVICES, StackFolder, stack_secrets
+from mintwire.stack.folder import RECEIVER, SERVICES, SHOP, StackFolder, stack_secrets
 from mintwire.stack.postgres import PostgresServer
 from mintwire.stack.rabbitmq import RabbitMQServer
 from mintwire.stack.units import ModuleProcess, Unit
 from shared.broker.topology import VHOST
 
-_DEFAULT_PORTS = {"codes": 8001, "redemption": 8002, "webhooks": 8003}
+_DEFAULT_PORTS = {"codes": 8001, "redemption": 8002, "webhooks": 8003, SHOP: 8004}
 # Settings of a service that the caller may set; all others are computed.
 _OPEN_SETTINGS = ("LOG_LEVEL", "LOG_FORMAT", "DATABASE_POOL_SIZE", "ACCOUNT_KEYS")
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
@@ -74,6 +74,18 @@ class StackPlan:
         files = [str(self.folder.receiver_secret), str(self.folder.webhooks_log)]
         arguments = ["mintwire.stack.receiver", str(port), *files]
         return ModuleProcess(RECEIVER, arguments, self._passed_on(), self.folder, port)
+
+    def shop(self, port: int, program_id: str, api_key: str) -> ModuleProcess:
+        """Return the process of the demo shop, which knows only what a shop's own server would."""
+        environment = self._passed_on() | {
+            "SHOP_PORT": str(port),
+            "SHOP_PROGRAM_ID": program_id,
+            "SHOP_API_KEY": api_key,
+            "SHOP_REDEMPTION_URL": f"http://{ports.HOST}:{self._known_port('redemption')}",
+            "SHOP_AMQP_URL": self.broker_url("checkout"),
+            "SHOP_DATABASE": str(self.folder.shop_database),
+        }
+        return ModuleProcess(SHOP, ["examples.shop"], environment, self.folder, port, host=ports.SHOP_HOST)
 
     def choose_port(self, name: str, taken: Iterable[int]) -> int:
         """Return the port of the last run, the default one, or any free one, and remember it."""
@@ -152,6 +164,6 @@ class StackPlan:
 
 def leftovers(folder: StackFolder) -> list[Unit]:
     """Return every unit that an earlier run of a stack may have left behind, the last started first."""
-    modules: list[Unit] = [ModuleProcess(name, [], {}, folder, 0) for name in (RECEIVER, *SERVICES)]
+    modules: list[Unit] = [ModuleProcess(name, [], {}, folder, 0) for name in (RECEIVER, *SERVICES, SHOP)]
     private: list[Unit] = [RabbitMQServer(folder.path / "rabbitmq", {}), PostgresServer(folder.path / "postgres")]
     return modules[::-1] + private

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 HOST = "127.0.0.1"
+# Its other name, for the shop: browsers keep cookies by name and not by port, so it sees those of nothing else here.
+SHOP_HOST = "localhost"
 
 # Below the kernel's range for outgoing connections (from 32768): any client could take a port inside that range
 # while its server restarts, and the address of the server must survive a restart.

@@ -53,8 +53,10 @@ class Supervisor:
         await step(unit.stop)
 
     def watch(self) -> None:
-        """Restart every unit that dies, from now on."""
-        self._watches = [asyncio.create_task(self._watch(unit), name=unit.name) for unit in self._units]
+        """Restart every unit that was started and dies, from now on; may be called again for those started since."""
+        watched = {watch.get_name() for watch in self._watches}
+        new = [unit for unit in self._units if unit.name not in watched]
+        self._watches += [asyncio.create_task(self._watch(unit), name=unit.name) for unit in new]
 
     async def stop(self) -> None:
         """Stop all units, the last started first."""

@@ -51,10 +51,18 @@ class ModuleProcess:
     """A child process that runs one of our modules; `/readyz` tells whether it is ready."""
 
     def __init__(
-        self, name: str, arguments: list[str], environment: Mapping[str, str], folder: StackFolder, port: int
+        self,
+        name: str,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        folder: StackFolder,
+        port: int,
+        *,
+        host: str = ports.HOST,
     ) -> None:
         self.name = name
         self.port = port
+        self._host = host
         self._command = [sys.executable, "-m", *arguments]
         self._environment = environment
         self._folder = folder
@@ -73,7 +81,7 @@ class ModuleProcess:
     @property
     def url(self) -> str:
         """Its base URL."""
-        return f"http://{ports.HOST}:{self.port}"
+        return f"http://{self._host}:{self.port}"
 
     def start(self) -> None:
         """Start the process without waiting until it is ready; stops a leftover of an earlier run first."""

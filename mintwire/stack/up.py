@@ -10,11 +10,11 @@ from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from mintwire.stack import ports
-from mintwire.stack.bootstrap import bootstrap
+from mintwire.stack.bootstrap import bootstrap, lead_links_to
 from mintwire.stack.config import StackSettings
 from mintwire.stack.demo import play
 from mintwire.stack.errors import ServerFailed
-from mintwire.stack.folder import DEATHS_FILE, RECEIVER, SERVICES, SETTLED_FILE, StackFolder
+from mintwire.stack.folder import DEATHS_FILE, RECEIVER, SERVICES, SETTLED_FILE, SHOP, StackFolder
 from mintwire.stack.guide import how_to_stop, what_next
 from mintwire.stack.install import ensure_rabbitmq
 from mintwire.stack.plan import StackPlan, leftovers
@@ -85,6 +85,7 @@ class _Run:
         self._supervisor = supervisor
         self._say = say
         self._stack: dict[str, Any] = {}
+        self._demo: dict[str, Any] = {}
 
     async def bring_up(self) -> None:
         """Start everything in order and publish the settings in `stack.json`."""
@@ -101,14 +102,16 @@ class _Run:
         receiver, *services = await self._start_modules()
         self._supervisor.watch()
         urls = {service.name: service.url for service in services}
-        demo = await bootstrap(self._plan.folder, urls, self._plan.operator_token, receiver.url)
+        self._demo = await bootstrap(self._plan.folder, urls, self._plan.operator_token, receiver.url)
+        shop = await self._start_shop([receiver.port, *(service.port for service in services)])
+        await lead_links_to(shop.url, urls, self._demo)
         self._stack = {
-            "services": urls,
+            "services": {**urls, SHOP: shop.url},
             "database_url": self._plan.database_url,
             "amqp_url": self._plan.broker_url("operator"),
             "management_url": self._plan.management_url,
             "operator_token": self._plan.operator_token,
-            **demo,
+            **self._demo,
         }
         self._plan.folder.write(self._plan.folder.stack_file.name, self._stack)
 
@@ -147,6 +150,14 @@ class _Run:
             self._ready(name, modules[name].port, began)
         return [modules[name] for name in (RECEIVER, *SERVICES)]
 
+    async def _start_shop(self, taken: list[int]) -> ModuleProcess:
+        """Start the demo shop, which needs the program and a key of it."""
+        began = time.monotonic()
+        shop = await self._serving(await self._started(SHOP, taken), taken)
+        self._supervisor.watch()
+        self._ready(SHOP, shop.port, began)
+        return shop
+
     async def _started(self, name: str, taken: list[int]) -> ModuleProcess:
         module = self._module(name, taken)
         await self._supervisor.start(module)
@@ -169,6 +180,8 @@ class _Run:
     def _module(self, name: str, taken: list[int]) -> ModuleProcess:
         port = self._plan.choose_port(name, taken)
         taken.append(port)
+        if name == SHOP:
+            return self._plan.shop(port, self._demo["program"]["id"], self._demo["shop"]["api_key"])
         return self._plan.receiver(port) if name == RECEIVER else self._plan.service(name, port)
 
     def _ready(self, name: str, port: int, began: float) -> None:

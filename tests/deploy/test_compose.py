@@ -17,7 +17,7 @@ from shared.broker import topology
 from shared.config import DEVELOPMENT_MARK
 from tests.deploy.compose_files import REPOSITORY, config, run_config
 
-OURS = ("image", "migrate", "codes", "redemption", "webhooks", "demo", "receiver", "mintwire", "definitions")
+OURS = ("image", "migrate", "codes", "redemption", "webhooks", "demo", "receiver", "shop", "mintwire", "definitions")
 HTTP_SERVICES = {"codes": 8001, "redemption": 8002, "webhooks": 8003}
 SERVERS = ("postgres", "rabbitmq")
 PROXY = "proxy"
@@ -117,7 +117,7 @@ def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
         for port in service.get("ports", [])
     }
     of_proxy = [(PROXY, port) for port in HTTP_SERVICES.values()]
-    assert published == dict.fromkeys([*of_proxy, ("rabbitmq", 5672), ("rabbitmq", 15672)], "127.0.0.1")
+    assert published == dict.fromkeys([*of_proxy, ("shop", 8004), ("rabbitmq", 5672), ("rabbitmq", 15672)], "127.0.0.1")
 
 
 @pytest.mark.parametrize("name", HTTP_SERVICES)

@@ -11,6 +11,7 @@ STACK = {
         "codes": "http://127.0.0.1:8001",
         "redemption": "http://127.0.0.1:8002",
         "webhooks": "http://127.0.0.1:8003",
+        "shop": "http://localhost:8004",
     },
     "program": {"id": "program-id", "api_key": "mw_sk_program"},
     "partner": {"id": "partner-id", "api_key": "mw_sk_partner"},

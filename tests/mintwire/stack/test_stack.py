@@ -42,7 +42,7 @@ def stack(test_run: Path) -> Iterator[Stack]:
     stack.folder.mkdir()
     # As if it had run before: the default ports may be used by something else on this machine.
     chosen: dict[str, int] = {}
-    for name in ("codes", "redemption", "webhooks", "receiver"):
+    for name in ("codes", "redemption", "webhooks", "receiver", "shop"):
         chosen[name] = ports.free_port(taken=chosen.values())
     (stack.folder / "ports.json").write_text(json.dumps(chosen))
     try:
@@ -91,16 +91,22 @@ class TestAStackThatIsUp:
         facts = stack.facts
         assert set(facts) == {
             *("services", "database_url", "amqp_url", "management_url", "operator_token"),
-            *("program", "partner", "receiver"),
+            *("program", "partner", "shop", "receiver"),
         }
-        assert set(facts["services"]) == {"codes", "redemption", "webhooks"}
+        assert set(facts["services"]) == {"codes", "redemption", "webhooks", "shop"}
+        assert set(facts["shop"]) == {"api_key"}
         assert set(facts["program"]) == set(facts["partner"]) == {"id", "api_key"}
         assert set(facts["receiver"]) == {"url", "secret", "log"}
 
     def test_no_secret_can_be_read_by_others(self, stack: Stack) -> None:
         """Other users of the machine could act as the operator."""
         facts = stack.facts
-        secrets = [facts["operator_token"], facts["partner"]["api_key"], facts["receiver"]["secret"]]
+        secrets = [
+            facts["operator_token"],
+            facts["partner"]["api_key"],
+            facts["shop"]["api_key"],
+            facts["receiver"]["secret"],
+        ]
         secrets += [urlsplit(facts[name]).password for name in ("database_url", "amqp_url", "management_url")]
         for path in stack.folder.rglob("*"):
             if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077 and path.stat().st_size < 1_000_000:
@@ -151,7 +157,7 @@ class TestAStackThatIsUp:
         assert stack.run("clean").returncode == 1
 
     @pytest.mark.parametrize(
-        "names", [["codes", "redemption", "webhooks", "receiver"], ["postgres"], ["rabbitmq"]], ids=str
+        "names", [["codes", "redemption", "webhooks", "receiver", "shop"], ["postgres"], ["rabbitmq"]], ids=str
     )
     async def test_what_is_killed_comes_back_and_the_main_job_works(self, stack: Stack, names: list[str]) -> None:
         """A crash of one part must neither end the stack nor lose what it was doing."""

@@ -1,0 +1,1 @@
+"""Programs that others copy from; nothing of Mintwire imports them."""
