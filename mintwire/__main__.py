@@ -38,6 +38,7 @@ _COMMANDS: Final = {
     "program": ("programs:app", "Create, change and list programs (merchants)."),
     "partner": ("partners:app", "Create, change, approve, suspend and archive partners."),
     "key": ("keys:app", "Create, rotate, limit and revoke API keys; at most two are active per purpose."),
+    "account-key": ("account_keys:app", "Create the key pairs by which dashboards state who acts."),
     "quota": ("quotas:app", "Grant codes to a partner and show what is left."),
     "coupon": ("coupons:app", "Create coupons, the terms that codes share, and change them."),
     "code": ("codes:app", "Generate and show codes, as the partner or as the program."),

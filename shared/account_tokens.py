@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, get_args
+from typing import Annotated, Any, Final
 
 import jwt
 import orjson
@@ -20,6 +20,7 @@ from shared import strict_json
 from shared.accounts import Account, Grade, Role, is_account_id
 from shared.known_ids import NOBODY
 from shared.modes import Mode, is_test
+from shared.signing_keys import AcceptedKey, read_private, read_public_jwk, thumbprint
 
 TYPE: Final = "at+jwt"
 ALGORITHM: Final = "EdDSA"
@@ -35,8 +36,6 @@ _DEPTH: Final = 2
 _FORM: Final = re.compile(r"([A-Za-z0-9_-]{1,512}+)\.[A-Za-z0-9_-]{1,1424}+\.[A-Za-z0-9_-]{85}[AQgw]")
 _JWS: Final = jwt.PyJWS(algorithms=[ALGORITHM])
 _HEADER: Final = frozenset({"alg", "typ", "kid"})
-_PUBLIC: Final = re.compile(r"[A-Za-z0-9_-]{43}")
-_ROLES: Final = frozenset(get_args(Role))
 # Whether a token with the role names a program, and a partner.
 _NAMES: Final[Mapping[Role, tuple[bool, bool]]] = {
     "partner": (True, True),
@@ -70,6 +69,19 @@ class Signer:
     key_id: str
     private_key: Ed25519PrivateKey
 
+    @classmethod
+    def parse(cls, text: str, issuer: str = "") -> "Signer":
+        """Read a private key in one of the forms of `read_private`; without `kid` its id is its thumbprint.
+
+        A JWK has its issuer, other forms need one here. Raises ValueError whose text contains none of the input.
+        """
+        read = read_private(text)
+        if issuer and read.issuer not in ("", issuer):
+            raise ValueError("has the iss of another issuer")
+        if not (read.issuer or issuer):
+            raise ValueError("names no issuer; give it in a JWK with iss, or set the issuer as well")
+        return cls(read.issuer or issuer, read.key_id or thumbprint(read.key), read.key)
+
     def sign(self, acting: Acting, audience: str, now: datetime, token_id: uuid.UUID) -> str:
         """Return a token that one service accepts for a minute from now."""
         issued_at = int(now.timestamp())
@@ -93,13 +105,6 @@ class Signer:
         return _JWS.encode(orjson.dumps(claims), self.private_key, ALGORITHM, {"typ": TYPE, "kid": self.key_id})
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
-    issuer: str
-    roles: frozenset[str]
-    public: Ed25519PublicKey
-
-
 class _Claims(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -121,7 +126,7 @@ class _Claims(BaseModel):
 class AccountKeys:
     """The public keys of the dashboards that may issue tokens, each with the roles that it may state."""
 
-    def __init__(self, keys: Mapping[str, _Key]) -> None:
+    def __init__(self, keys: Mapping[str, AcceptedKey]) -> None:
         self._keys = keys
 
     def __bool__(self) -> bool:
@@ -142,9 +147,9 @@ class AccountKeys:
         listed = document.get("keys") if isinstance(document, dict) else None
         if not isinstance(listed, list):
             raise ValueError('must be a JWK Set: {"keys": [...]}')  # noqa: TRY004 - pydantic reads ValueError
-        keys: dict[str, _Key] = {}
+        keys: dict[str, AcceptedKey] = {}
         for number, each in enumerate(listed):
-            key_id, key = _read_key(each, number)
+            key_id, key = read_public_jwk(each, number)
             if key_id in keys:
                 raise ValueError(f"keys.{number}: another key has the same kid")
             keys[key_id] = key
@@ -167,7 +172,7 @@ class AccountKeys:
             return None
         return _stated(payload, key, audience, now)
 
-    def _key_of(self, token: str) -> _Key | None:
+    def _key_of(self, token: str) -> AcceptedKey | None:
         match = _FORM.fullmatch(token) if len(token) <= _LONGEST else None
         header = None if match is None else _header(match[1])
         # Other header members (crit, jwk, x5c, jku …) say how to check a token, which a token must not decide.
@@ -175,28 +180,6 @@ class AccountKeys:
             return None
         key_id = header["kid"]
         return self._keys.get(key_id) if isinstance(key_id, str) else None
-
-
-def _read_key(jwk: Any, number: int) -> tuple[str, _Key]:
-    def fault(text: str) -> ValueError:
-        return ValueError(f"keys.{number}: {text}")
-
-    if not isinstance(jwk, dict):
-        raise fault("must be an object")
-    if "d" in jwk:
-        raise fault("is a private key; give the public one, and make a new pair, because this one is exposed")
-    if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519" or jwk.get("use", "sig") != "sig":
-        raise fault("must be an Ed25519 key for signatures (kty OKP, crv Ed25519)")
-    for name in ("kid", "iss"):
-        if not isinstance(jwk.get(name), str) or not 1 <= len(jwk[name]) <= 255:
-            raise fault(f"{name} must be a text")
-    roles = jwk.get("roles")
-    if not isinstance(roles, list) or not roles or not all(isinstance(role, str) and role in _ROLES for role in roles):
-        raise fault(f"roles must list some of {', '.join(get_args(Role))}")
-    if not isinstance(text := jwk.get("x"), str) or not _PUBLIC.fullmatch(text):
-        raise fault("x must be 32 bytes in base64url")
-    public = Ed25519PublicKey.from_public_bytes(base64.urlsafe_b64decode(text + "="))
-    return jwk["kid"], _Key(jwk["iss"], frozenset(roles), public)
 
 
 def _check_signature(token: str, key: Ed25519PublicKey) -> bytes | None:
@@ -207,7 +190,7 @@ def _check_signature(token: str, key: Ed25519PublicKey) -> bytes | None:
     return payload
 
 
-def _stated(payload: bytes, key: _Key, audience: str, now: datetime) -> tuple[Account, Acting] | None:
+def _stated(payload: bytes, key: AcceptedKey, audience: str, now: datetime) -> tuple[Account, Acting] | None:
     document = _json_of(payload)
     if document is None:
         return None

@@ -12,9 +12,12 @@ from datetime import datetime
 from typing import Any, Final
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from shared import signing_keys
 from shared.account_tokens import AccountKeys, Acting, Signer
 from shared.accounts import SCOPES, Grade, Role
 from shared.modes import Mode
@@ -28,13 +31,12 @@ def b64(raw: bytes) -> str:
 
 
 def raw_public(private: Ed25519PrivateKey) -> bytes:
-    return private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return private.public_key().public_bytes_raw()
 
 
 def public_jwk(signer: Signer, *roles: str) -> dict[str, Any]:
     """Return a signer's public key as the services are given it."""
-    named = {"kid": signer.key_id, "iss": signer.issuer, "roles": list(roles or ALL_ROLES)}
-    return {"kty": "OKP", "crv": "Ed25519", "x": b64(raw_public(signer.private_key)), **named}
+    return signing_keys.public_jwk(signer.private_key, signer.key_id, signer.issuer, roles or ALL_ROLES)
 
 
 def key_set(*keys: Mapping[str, Any]) -> str:
@@ -133,17 +135,6 @@ def whole(reply: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
     return reply.status, body, headers
 
 
-async def refused_alike(ask: Callable[[str], Awaitable[Any]], good: str) -> None:
-    """Ask with all that is forged of a good token: each gets what an unknown key gets, and the good one does not."""
-    assert (await ask(good)).status != 401
-    unknown = whole(await ask("nobody-knows-this-key"))
-    assert unknown[0] == 401
-    tokens = forged(good)
-    assert len(tokens) >= 40
-    for name, token in tokens.items():
-        assert whole(await ask(token)) == unknown, name
-
-
 def _id(given: uuid.UUID | str | None) -> uuid.UUID | None:
     return uuid.UUID(given) if isinstance(given, str) else given
 
@@ -181,17 +172,33 @@ def forged(token: str) -> dict[str, str]:
         head = f"{b64(json.dumps({**header, 'alg': 'HS256'}).encode())}.{second}"
         return f"{head}.{b64(hmac.new(key, head.encode(), hashlib.sha256).digest())}"
 
+    def signed_by(key: Any, algorithm: str) -> str:
+        return jwt.PyJWS().encode(json.dumps(good).encode(), key, algorithm, {"typ": "at+jwt", "kid": header["kid"]})
+
+    def of_header(text: str) -> str:
+        head = f"{b64(text.encode())}.{second}"
+        return f"{head}.{b64(DASHBOARD.signer.private_key.sign(head.encode()))}"
+
     pem = DASHBOARD.signer.private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     none = b64(json.dumps({**header, "alg": "none"}).encode())
     own_key = {"kty": "OKP", "crv": "Ed25519", "x": b64(raw_public(other))}
     twice = json.dumps(good)[:-1] + ', "role": "operator"}'
     less = DASHBOARD.partners_only
+    operators = {name: value for name, value in good.items() if name not in ("program_id", "partner_id")} | {
+        "role": "operator"
+    }
     tampered = b64(json.dumps({**good, "role": "operator"}).encode())
     return {
         "algorithm none, no signature": f"{none}.{second}.",
         "algorithm none, some signature": f"{none}.{second}.{third}",
         "HS256 with the public key": hmac_signed(secret),
         "HS256 with the public key as PEM": hmac_signed(pem),
+        "algorithm None": f"{b64(json.dumps({**header, 'alg': 'None'}).encode())}.{second}.",
+        "algorithm nOnE": f"{b64(json.dumps({**header, 'alg': 'nOnE'}).encode())}.{second}.{third}",
+        "RS256": signed_by(rsa.generate_private_key(65537, 2048), "RS256"),
+        "RS256 under a name of the other": headed(alg="RS256"),
+        "ES256": signed_by(ec.generate_private_key(ec.SECP256R1()), "ES256"),
+        "another curve of Edwards": signed_by(Ed448PrivateKey.generate(), "EdDSA"),
         "algorithm in other letters": headed(alg="eddsa"),
         "algorithm by its newer name": headed(alg="Ed25519"),
         "no algorithm": headed(alg=None),
@@ -199,20 +206,29 @@ def forged(token: str) -> dict[str, str]:
         "several services'": stated(aud=[good["aud"]]),
         "expired": stated(iat=good["iat"] - 66, exp=good["exp"] - 66),
         "of the future": stated(iat=good["iat"] + 66, exp=good["exp"] + 66),
+        "not to be used yet": stated(nbf=good["iat"] + 60),
+        "lives for an hour": stated(exp=good["iat"] + 3600),
         "lives too long": stated(exp=good["exp"] + 1),
         "ends before it begins": stated(exp=good["iat"] - 1),
         "ends never": stated(exp=10**300),
         "of an unknown key": headed(kid="2019-01"),
         "of no key": headed(kid=None),
         "of a key that is no text": headed(kid=7),
+        "of a key that is a path": headed(kid="../../../../dev/null"),
+        "of a key that is SQL": headed(kid="2026-12' OR '1'='1"),
+        "of a key with a NUL behind": headed(kid=DASHBOARD.signer.key_id + "\x00"),
+        "of a key that is a member of objects": headed(kid="__proto__"),
         "of another dashboard's key": headed(kid=DASHBOARD.partners_only.key_id),
         "signed by another": signed(header, json.dumps(good).encode(), other),
         "a role that this key may not state": signed(
             {**header, "kid": less.key_id},
-            json.dumps({**good, "iss": less.issuer, "client_id": less.issuer}).encode(),
+            json.dumps({**operators, "iss": less.issuer, "client_id": less.issuer}).encode(),
             less.private_key,
         ),
         **{f"without {name}": without(name) for name in good},
+        **{f"{name} in a list": stated(**{name: [value]}) for name, value in good.items()},
+        **{f"{name} null": stated(**{name: None}) for name in good},
+        **{f"{name} empty": stated(**{name: "" if isinstance(value, str) else 0}) for name, value in good.items()},
         "another issuer": stated(iss="https://elsewhere.example"),
         "another client": stated(client_id="elsewhere"),
         "an unknown role": stated(role="owner"),
@@ -227,8 +243,8 @@ def forged(token: str) -> dict[str, str]:
         "an account in braces": stated(sub="{" + good["sub"] + "}"),
         "a program that is no id": stated(program_id=["x"]),
         "a test tenant's id": stated(program_id="019a0000-0000-7000-c000-000000000001"),
-        "a partner for a merchant": stated(partner_id=good["program_id"]),
-        "an operator with a program": stated(role="operator"),
+        "a partner for a merchant": stated(role="merchant", partner_id=str(uuid.uuid4())),
+        "an operator with a program": stated(role="operator", program_id=str(uuid.uuid4())),
         "a request that is no id": stated(request_id="line\nbreak"),
         "a member twice": signed(header, twice.encode()),
         "changed and not signed again": f"{first}.{tampered}.{third}",
@@ -242,12 +258,25 @@ def forged(token: str) -> dict[str, str]:
         "unencoded, by extension": headed(crit=["b64"], b64=False),
         "its own key in the header": signed({**header, "jwk": own_key}, json.dumps(good).encode(), other),
         "its own certificate in the header": headed(x5c=["MIIB"]),
+        "a certificate to be fetched": headed(x5u="https://elsewhere.example/certificate"),
+        "a member of the header twice": of_header(json.dumps(header)[:-1] + ', "kid": "2026-12"}'),
+        "a content type": headed(cty="JWT"),
         "a key to be fetched": headed(jku="https://elsewhere.example/keys"),
         "compressed": headed(zip="DEF"),
         "of the type of other tokens": headed(typ="JWT"),
         "of no type": headed(typ=None),
+        "of the type by its whole name": headed(typ="application/at+jwt"),
         "two signatures": f"{token}.{third}",
         "a signature of nothing": f"{first}.{second}.",
+        "detached": f"{first}..{third}",
+        "encrypted": ".".join([b64(b'{"alg":"dir","enc":"A256GCM"}'), "", b64(b"i" * 12), second, b64(b"t" * 16)]),
+        "cut in the middle": token[: len(token) // 2],
+        "without its first part": f"{second}.{third}",
+        "in the other base64": token.replace("-", "+").replace("_", "/") + "+",
+        "padded in each part": ".".join(part + "=" * (-len(part) % 4 or 4) for part in (first, second, third)),
+        "with a tab at its end": f"{first}.{second}.\t{third}",
+        "twice, with a comma": f"{token},{token}",
+        "in quotes": f'"{token}"',
         "a signature cut short": token[:-2],
         "the signature in other letters": token[:-1] + {"A": "B", "Q": "R", "g": "h", "w": "x"}[token[-1]],
         "padded": token + "==",

@@ -4,9 +4,11 @@ The regular expressions alone are held to that by `tests/architecture/test_regex
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import Mock
@@ -18,10 +20,12 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from mintwire.cli import listening
+from services.codes.api.management.stats import StatsQuery as CodeStatsQuery
 from services.codes.domain.code_files import checked_header, read_csv_line, read_ndjson_line, split_records
 from services.codes.domain.partners import checked_email
 from services.codes.domain.programs import checked_link_url
 from services.redemption.api.redemptions import RedemptionBody
+from services.redemption.api.stats import StatsQuery
 from services.redemption.domain.guesses import guesser
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.terms import CodeTerms
@@ -50,8 +54,12 @@ from shared.web import PageQuery, Request, decode_cursor
 from shared.web.authentication import Gate
 from shared.web.bodies import idempotency_key, media_type, parse_body, parse_query
 from shared.web.endpoint import _traceparent
+from shared.web.operator.history import HistoryQuery
+from shared.web.operator.jobs import JobQuery
+from shared.web.operator.queues import LetterQuery, LetterRequest, ReplayRequest
+from shared.web.responses import wants_csv
 from shared.web.routes import Route
-from tests.accounts import DASHBOARD
+from tests.accounts import DASHBOARD, signed
 from tests.work import CountedBytes, add_steps, steps_of
 
 SIZE = 120
@@ -65,6 +73,14 @@ EVENT: bytes = (
     b'"data":{"program_id":"00000000-0000-0000-0000-000000000000","order_ref":"1","codes":[%b"A"]}}'
 )
 
+_HEADER = {"alg": "EdDSA", "typ": "at+jwt", "kid": DASHBOARD.signer.key_id}
+
+
+def _token(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+    """Return a token with a good signature."""
+    return signed(header, json.dumps(claims).encode())
+
+
 BODIES: dict[str, Callable[[int], bytes]] = {
     "an open string of escaped quotes": lambda n: HEAD + b'"' + b'\\"' * n,
     "an open string of escapes": lambda n: HEAD + b'"' + b"\\\\" * n,
@@ -77,6 +93,8 @@ BODIES: dict[str, Callable[[int], bytes]] = {
     "unknown members": lambda n: b"{" + b",".join(b'"%d":1' % each for each in range(n)) + b"}",
     "wrong items": lambda n: b'{"codes":[' + b"1," * n + b'1],"order_ref":1}',
     "wrong items inside": lambda n: b'{"order":{"items":[' + b'{"amount":-1},' * n + b"{}]}}",
+    "keys of dead letters": lambda n: b'{"keys":[' + b'"a",' * n + b'"a"],"all":true}',
+    "long keys of dead letters": lambda n: b'{"keys":["' + b"a" * n + b'"],"justification":"' + b"a" * n + b'"}',
     "halves of characters": lambda n: b'["' + b"\\ud800" * n + b'"]',
     "digits": lambda n: b"[" + b"9" * n + b"]",
     "a long fraction": lambda n: b"[0." + b"9" * n + b"e" + b"9" * n + b"]",
@@ -99,11 +117,19 @@ HEADERS: dict[str, tuple[str, Callable[[int], str]]] = {
     "empty parameters of a media type": ("Content-Type", lambda n: "application/json" + ";" * n),
     "quoted parameters of a media type": ("Content-Type", lambda n: "application/json" + ';a=";"' * n),
     "numbered parameters of a media type": ("Content-Type", lambda n: "a/b" + "".join(f";a*{k}*=x" for k in range(n))),
+    "kinds of answer": ("Accept", lambda n: "text/csv;q=0.1," * n),
     "versions": ("If-Match", lambda n: '"1",' * n),
     "addresses": ("X-Forwarded-For", lambda n: "10.0.0.1, " * n),
     "an address": ("X-Forwarded-For", lambda n: ":" * n),
     "white space before a key": ("Authorization", lambda n: "Bearer" + " " * n),
     "a key": ("X-Partner-Key", lambda n: "mw_sk_" + "a" * n),
+    "points of a token": ("Authorization", lambda n: "." * n),
+    "a token's header": ("Authorization", lambda n: f"{'a' * n}.a.{'A' * 86}"),
+    "a token's claims": ("Authorization", lambda n: f"e30.{'a' * n}.{'A' * 86}"),
+    "a token's signature": ("Authorization", lambda n: "e30.e30." + "A" * n),
+    "members of a token's header": ("Authorization", lambda n: _token(dict.fromkeys(map(str, range(n)), 1), {})),
+    "claims of a known key": ("Authorization", lambda n: _token(_HEADER, dict.fromkeys(map(str, range(n)), 1))),
+    "a claim of a known key": ("Authorization", lambda n: _token(_HEADER, {"jti": "x" * n, "sub": "-" * n})),
     "a trace": ("traceparent", lambda n: f"01-{'a' * 32}-{'b' * 16}-01-" + "a" * n),
     "an idempotency key": ("Idempotency-Key", lambda n: "a" * n),
 }
@@ -123,6 +149,11 @@ QUERIES: dict[str, Callable[[int], str]] = {
     "other parameters": lambda n: "&".join(map(str, range(n))),
     "escapes": lambda n: "cursor=" + "%00" * n,
     "a cursor": lambda n: "cursor=" + "W" * n,
+    "a span of statistics": lambda n: (
+        f"from=2026-01-01T00:00:00.{'0' * n}Z&to={'9' * n}&zone={'A/' * n}&groups={'9' * n}"
+    ),
+    "a table of statistics": lambda n: f"step={'1' * n}d&group_by={'code_id,' * n}&partner_id={'-' * n}",
+    "the operators' history": lambda n: f"since={'9' * n}&type={'code.' * n}&state={'a' * n}&reason={'é' * n}",
 }
 
 _checker: URLChecker = URLChecker(Mock(NameService), is_development=False)
@@ -171,6 +202,8 @@ _BODY_DOORS: tuple[Callable[[bytes], object], ...] = (
     lambda raw: parse_body(raw, RedemptionBody, 2**20),
     lambda raw: parse_body(raw, EndpointCreation, 2**20),
     lambda raw: parse_body(raw, NextQuestion, 2**20),
+    lambda raw: parse_body(raw, LetterRequest, 2**20),
+    lambda raw: parse_body(raw, ReplayRequest, 2**20),
 )
 
 
@@ -218,6 +251,7 @@ _HEADER_DOORS: tuple[Callable[[web.Request], object], ...] = (
     idempotency_key,
     _presented,
     _traceparent,
+    wants_csv,
     lambda http: versions(Request(http, "id", "management")),
     lambda http: DASHBOARD.keys.read(http.headers.get("Authorization", ""), "codes", utc_now()),
     lambda http: guesser("::1", ",".join(http.headers.getall("X-Forwarded-For", ())), 1),
@@ -250,9 +284,13 @@ def test_query_strings(made: Callable[[int], str]) -> None:
 
 
 def _query(http: web.Request) -> None:
-    query = parse_query(http, PageQuery)
-    assert isinstance(query, PageQuery)
-    decode_cursor(query.cursor or "", str)
+    _each(_QUERY_DOORS, http)
+
+
+_QUERY_DOORS: tuple[Callable[[web.Request], object], ...] = (
+    lambda http: decode_cursor(cast("PageQuery", parse_query(http, PageQuery)).cursor or "", str),
+    *(partial(parse_query, model=model) for model in (StatsQuery, CodeStatsQuery, LetterQuery, HistoryQuery, JobQuery)),
+)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS, ids=ascii)

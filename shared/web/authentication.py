@@ -18,7 +18,7 @@ from shared.web.problems import (
     operator_only,
     scope_missing,
 )
-from shared.web.request import OPERATOR, Operator, Principal, Request
+from shared.web.request import OPERATOR, Operator, Request
 from shared.web.routes import Route
 
 Authenticate = Callable[[str], Awaitable[Credential | None]]
@@ -49,22 +49,26 @@ class Gate:
         self._takes_operator = route.security == "operator" or route.operator_allowed
         self._operator_token = operator_token.encode() if operator_token and self._takes_operator else None
 
-    async def admit(self, request: Request) -> Principal:
-        """Return the caller. From here on, a request of an account has the id that its token states."""
-        http = request.http
-        text = self._presented(http)
+    async def admit(self, request: Request) -> None:
+        """Set the caller of a request, or raise; the log names a caller that is refused too.
+
+        From here on, a request of an account has the id that its token states.
+        """
+        text = self._presented(request.http)
         if self._is_operator(text):
-            return OPERATOR
+            request.presented = OPERATOR
+            return
         credential = await self._authenticate(text)
         if credential is None:
             # It is read as a token only now, so that requests with a key pay nothing for it.
-            return await self._admit_account(request, text)
+            await self._admit_account(request, text)
+            return
+        request.presented = credential
         if self._security == "operator":
             raise operator_only()
         self._check_scope(credential)
-        return credential
 
-    async def _admit_account(self, request: Request, text: str) -> Principal:
+    async def _admit_account(self, request: Request, text: str) -> None:
         if self._identify is None or "." not in text or text != _bearer(request.http):
             raise invalid_api_key(self._challenge)
         if (found := await self._identify(text)) is None:
@@ -73,6 +77,7 @@ class Gate:
         if account is None:
             raise TypeError("a token names an account")
         request.adopt(account)
+        request.presented = Operator(account) if isinstance(found, Account) else found
         if isinstance(found, Account):
             if not self._takes_operator:
                 raise scope_missing(self._named_scopes)
@@ -82,7 +87,6 @@ class Gate:
             self._check_scope(found)
         if not account.may_change and not self._is_for_lookers:
             raise look_only()
-        return Operator(account) if isinstance(found, Account) else found
 
     def _presented(self, http: web.Request) -> str:
         headers = http.headers

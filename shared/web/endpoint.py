@@ -110,7 +110,7 @@ class Endpoint:
         if "%00" in http.raw_path and "\x00" in http.path:
             raise not_found()
         if self._gate is not None:
-            request.presented = await self._gate.admit(request)
+            await self._gate.admit(request)
         if route.idempotent:
             request.idempotency_key = idempotency_key(http)
         if route.query is not None:

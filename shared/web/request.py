@@ -66,7 +66,7 @@ class Request:
         self.traceparent = traceparent
         self.idempotency_key: str | None = None
         self.raw_body = b""
-        # Set by the endpoint before the handler runs; handlers read them through the typed members below.
+        # Set by the gate and the endpoint before the handler runs, which reads them through the typed members below.
         self.presented: Principal | None = None
         self.parsed_body: BaseModel | None = None
         self.parsed_query: BaseModel | None = None

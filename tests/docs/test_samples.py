@@ -1,7 +1,9 @@
 """The Python samples work as described: an event arrives, forged webhooks are detected, a key is accepted."""
 
 import asyncio
+import json
 import os
+import shlex
 import subprocess
 import sys
 import uuid
@@ -12,8 +14,6 @@ from pathlib import Path
 
 import aiohttp
 import aiormq
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from standardwebhooks import Webhook
 
 from mintwire.stack import ports
@@ -23,6 +23,7 @@ from shared.events.checkout import CheckoutCompletedV1
 from shared.events.envelope import decode_data, decode_envelope
 from shared.ids import new_id
 from tests.docs import markdown
+from tests.servers import ROOT
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -64,16 +65,14 @@ async def test_the_checkout_sample_publishes_an_event_we_understand(
     assert (str(data.program_id), data.order_ref, data.codes) == (program_id, "4711", ["A-1"])
 
 
-def test_the_sample_for_a_dashboard_s_key_prints_what_a_service_takes(tmp_path: Path) -> None:
-    script = tmp_path / "account-key.py"
-    script.write_text(markdown.sample("account-key.py", "docs/operations.md"))
-    run = subprocess.run([sys.executable, script], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=30)
-    private = load_pem_private_key((tmp_path / "dashboard-key.pem").read_bytes(), None)
-    assert isinstance(private, Ed25519PrivateKey)
-    acting = Acting(uuid.uuid4(), "merchant", "look", "a-request", new_id())
+def test_the_sample_for_a_dashboard_s_key_prints_what_both_sides_take() -> None:
+    program, *arguments = shlex.split(markdown.sample("account-key.sh", "docs/operations.md"))
+    argv = [str(ROOT / program), *arguments, "--json"]
+    settings = json.loads(subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60).stdout)
     now = datetime.now(UTC)
-    token = Signer("https://dashboard.shop.example", "2026-12", private).sign(acting, "codes", now, new_id())
-    assert AccountKeys.parse(run.stdout).read(token, "codes", now) is not None
+    signer = Signer.parse(settings["DASHBOARD_SIGNING_KEY"])
+    token = signer.sign(Acting(uuid.uuid4(), "merchant", "look", "a-request", new_id()), "codes", now, new_id())
+    assert AccountKeys.parse(settings["CODES_ACCOUNT_KEYS"]).read(token, "codes", now) is not None
 
 
 async def test_the_receiver_sample_tells_true_from_forged(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ EXAMPLES = sorted(ALL.keys() - STACK - ENDLESS)
 MAY_FIND_FAULT = {"doctor"}
 # They need no key.
 OPEN = {"webhook rules"}
+# They ask no service.
+ALONE = {"account-key new"}
 # They talk to the broker, whose account is in its URL.
 BY_BROKER = {name for name in ALL if name.startswith("dead ")} | {
     *("checkout complete", "checkout cancel", "checkout refund")
@@ -96,7 +98,7 @@ async def test_a_reader_that_is_gone_ends_it_quietly(
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", sorted(ALL.keys() - STACK))
+@pytest.mark.parametrize("name", sorted(ALL.keys() - STACK - ALONE))
 async def test_with_everything_down_it_says_what_cannot_be_reached(name: str, world: World) -> None:
     """A traceback says neither which service is down nor how to start it."""
     command = ALL[name]
@@ -113,7 +115,7 @@ async def test_with_everything_down_it_says_what_cannot_be_reached(name: str, wo
     assert "secret-word" not in finished.out + finished.err
 
 
-@pytest.mark.parametrize("name", sorted(ALL.keys() - STACK - OPEN))
+@pytest.mark.parametrize("name", sorted(ALL.keys() - STACK - OPEN - ALONE))
 async def test_a_wrong_key_is_refused_in_words(name: str, world: World) -> None:
     command = ALL[name]
     (world.folder / "codes.csv").write_text("code\nA1\n")

@@ -6,25 +6,12 @@ import uuid
 import pytest
 
 from shared.modes import in_mode
-from tests.accounts import DASHBOARD, refused_alike, whole
-from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Reply, Service
+from tests.accounts import DASHBOARD, whole
+from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Service
 from tests.services.codes.test_access import account_of
 from tests.services.codes.test_promotion_codes import COUPON
 
 GENERATE = "/api/partners/codes/generate"
-
-
-@pytest.mark.parametrize("path", ["/v1/coupons", "/api/v1/coupons", "/v1/programs", "/api/partners/quota"])
-async def test_whatever_is_forged_is_refused_like_an_unknown_key(service: Service, program: Owner, path: str) -> None:
-    await refused_alike(lambda key: _ask(service, path, key), account_of(service, program))
-
-
-async def _ask(service: Service, path: str, key: str) -> Reply:
-    if "." in key or not path.startswith("/api/partners"):
-        return await service.send("GET", path, key)
-    # The partner API looks for no key in this header, and so finds none.
-    async with service.http.get(path, headers={"Authorization": f"Bearer {key}"}) as response:
-        return Reply(response.status, response.headers.copy(), await response.read(), await response.json())
 
 
 async def test_the_header_of_the_partner_api_takes_no_token(service: Service, program: Owner, partner: Owner) -> None:

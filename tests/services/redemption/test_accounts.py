@@ -3,12 +3,10 @@
 import re
 import uuid
 
-import pytest
-
 from services.redemption.api.routes import ROUTES
 from shared.accounts import Grade, Role
 from shared.web import Route
-from tests.accounts import DASHBOARD, REFUSALS, refused_alike, walk_table
+from tests.accounts import DASHBOARD, REFUSALS, walk_table
 from tests.services.redemption.conftest import Decider, Reply, Shop
 from tests.services.redemption.merchant import Merchant
 
@@ -28,11 +26,6 @@ def token(
     return DASHBOARD.token(
         *("redemption", now, role, grade), program_id=program_id, partner_id=partner_id, account_id=account_id
     )
-
-
-@pytest.mark.parametrize("path", ["/v1/redemptions", "/v1/operator/redemption/dead-letters"])
-async def test_whatever_is_forged_is_refused_like_an_unknown_key(shop: Shop, path: str) -> None:
-    await refused_alike(lambda key: shop.send("GET", path, key=key), token(shop))
 
 
 async def test_every_route_lets_in_the_roles_and_grades_of_the_table(shop: Shop, merchant: Merchant) -> None:

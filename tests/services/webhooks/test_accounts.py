@@ -3,12 +3,10 @@
 import re
 import uuid
 
-import pytest
-
 from services.webhooks.api.routes import ROUTES
 from shared.accounts import Grade, Role
 from shared.web import Route
-from tests.accounts import DASHBOARD, REFUSALS, refused_alike, walk_table
+from tests.accounts import DASHBOARD, REFUSALS, walk_table
 from tests.services.webhooks.conftest import Merchant, Reply, Service
 from tests.services.webhooks.receiver import Receiver
 
@@ -25,13 +23,6 @@ async def ask(service: Service, method: str, path: str, key: str) -> Reply:
     headers = {"Authorization": f"Bearer {key}"}
     async with service.http.request(method, path, headers=headers) as response:
         return Reply(response.status, response.headers.copy(), await response.json(content_type=None))
-
-
-@pytest.mark.parametrize("path", ["/v1/webhooks/endpoints", "/v1/operator/webhooks/dead-letters"])
-async def test_whatever_is_forged_is_refused_like_an_unknown_key(
-    service: Service, merchant: Merchant, path: str
-) -> None:
-    await refused_alike(lambda key: ask(service, "GET", path, key), token(service, merchant))
 
 
 async def test_every_route_lets_in_the_roles_and_grades_of_the_table(service: Service, merchant: Merchant) -> None:

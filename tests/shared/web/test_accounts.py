@@ -90,3 +90,29 @@ async def test_one_log_line_names_the_account_and_never_its_token(client: Client
     # The next of the same connection has nothing of it.
     assert ids[-1] != "request-of-account"
     assert "of.an.account" not in str(logs)
+
+
+async def test_the_log_line_of_a_refusal_names_who_was_refused(client: Client, keys: Keys) -> None:
+    """An account or a key that keeps trying what it may not do is found by its name."""
+    keys.accounts["of.an.account"] = looks = acting("merchant", "look", "manage")
+    keys.accounts["of.an.operator"] = operator = account("operator", "look")
+    assert looks.account is not None
+    with capture_logs() as logs:
+        for path, key in (
+            ("/v1/who", "of.an.account"),
+            ("/v1/public", "of.an.account"),
+            ("/v1/operators", "of.an.account"),
+            ("/v1/operators", "of.an.operator"),
+            ("/v1/either", "of.an.operator"),
+            ("/v1/operators", "program"),
+            ("/v1/public", "program"),
+        ):
+            assert (await client.post(path, headers={"Authorization": f"Bearer {key}"})).status == 403
+        assert (await client.post("/v1/who", headers={"Authorization": "Bearer no.such.account"})).status == 401
+    lines = [line for line in logs if line["event"] == "http_request"]
+    assert [line.get("account_id") or line["key_id"] for line in lines] == [
+        *[str(looks.account.id)] * 3,
+        *[str(operator.id)] * 2,
+        *[str(keys.known["program"].key_id)] * 2,
+        None,
+    ]
