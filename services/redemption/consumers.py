@@ -49,7 +49,7 @@ def read_checkout(received: Received) -> CheckoutEvent:
 
 def _completed(envelope: Envelope, moment: datetime, traceparent: str | None) -> CompletedCheckout:
     kept, left_out = keep_details(envelope.data)
-    data = decode_data(envelope.with_data(kept), CheckoutCompletedV1)
+    data = decode_data(envelope, CheckoutCompletedV1, kept)
     purchase = purchase_of(
         data.tenant,
         envelope.source,
@@ -69,12 +69,12 @@ def _completed(envelope: Envelope, moment: datetime, traceparent: str | None) ->
 
 def _taken_back(envelope: Envelope, moment: datetime, traceparent: str | None) -> Cancellation:
     data: CheckoutCancelledV1 | CheckoutRefundedV1
-    envelope, amount = envelope.with_data(keep_reason(envelope.data)), None
+    kept, amount = keep_reason(envelope.data), None
     if envelope.type == CheckoutCancelledV1.type:
         # A cancelled order is cancelled whole, whatever amount is named.
-        data = decode_data(envelope, CheckoutCancelledV1)
+        data = decode_data(envelope, CheckoutCancelledV1, kept)
     elif envelope.type == CheckoutRefundedV1.type:
-        data = decode_data(envelope, CheckoutRefundedV1)
+        data = decode_data(envelope, CheckoutRefundedV1, kept)
         amount = data.amount
     else:
         raise InvalidEvent("unsupported_type", f"The type member must be one of {_UNDERSTOOD}.")

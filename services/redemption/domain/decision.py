@@ -51,7 +51,7 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
     A reported order was already paid: a code drops out alone if only the order's other codes prevent it, and the first
     code stays even if it gives no discount.
     """
-    order = books.orders.get(purchase.order)
+    order, happened = books.orders.get(purchase.order), purchase.happened
     basket = basket_of(purchase, order, books)
     chosen: list[Choice] = []
     repeated: list[Redemption] = []
@@ -59,7 +59,7 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
     skipped: list[Refused] = []
     for wanted in purchase.codes:
         if order is not None and wanted.canonical is not None:
-            known = known_of(order, wanted.canonical, purchase.happened)
+            known = known_of(order, wanted.canonical, happened)
             if known is not None:
                 repeated.append(known)
                 if known.voided_at is not None:
@@ -71,7 +71,7 @@ def decide(purchase: Purchase, books: Books, *, is_reported: bool = True) -> Red
         if terms is None:
             return Refused(wanted.text, None, *unknown(purchase, books))
         is_first = is_reported and wanted is purchase.codes[0]
-        limited = is_limited(order, terms, purchase.happened)
+        limited = is_limited(order, terms, happened)
         judged = judge(
             terms, purchase, books, basket, may_be_idle=is_first, is_reported=is_reported, is_limited=limited
         )

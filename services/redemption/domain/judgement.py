@@ -132,7 +132,6 @@ def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Bask
     If it was cancelled before it was received, these are the codes that it had until then: including those taken back
     since the purchase, and none bought later. A code that takes up one more use is not judged beside itself.
     """
-    ended_by = cancelled_by(order, purchase.happened)
     own: tuple[OrderBook, ...] = () if order is None else (order,)
     if purchase.reserved_ref is not None and purchase.reserved_ref != purchase.order_ref:
         reserved = books.order((purchase.program_id, purchase.reserved_ref))
@@ -140,6 +139,7 @@ def basket_of(purchase: Purchase, order: OrderBook | None, books: Books) -> Bask
         own += (reserved,) if reserved.reservation_id == purchase.reservation_id else ()
     earlier: tuple[OrderCode, ...] = ()
     if order is not None and order.redemptions:
+        ended_by = cancelled_by(order, purchase.happened)
         again = _taken_again(purchase, order)
         beside = [
             r

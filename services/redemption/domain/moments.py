@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 # How far two clocks may be apart.
 CLOCK_ALLOWANCE: Final = timedelta(seconds=60)
@@ -12,8 +11,7 @@ CLOCK_ALLOWANCE: Final = timedelta(seconds=60)
 OWN_CLOCK: Final = "/mintwire/redemption/http"
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """A time by the clock of its sender, and its upper bound by ours: when it was first received.
 
     `clock` is the source of an event. None is an unknown clock, and equal to no other.

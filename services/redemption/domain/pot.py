@@ -30,6 +30,8 @@ class Pot:
     @classmethod
     def of(cls, lines: tuple[Line, ...] | None, subtotal_minor: int | None, earlier: Sequence[Earlier]) -> "Pot":
         """Open the pot of an order, less its codes' earlier discounts, on lines that may be listed differently now."""
+        if not earlier:
+            return cls(lines, subtotal_minor, subtotal_minor, [line.amount_minor or 0 for line in lines or ()])
         by_line = locate(earlier, lines or ()).by_line
         left = [(line.amount_minor or 0) - taken for line, taken in zip(lines or (), by_line, strict=True)]
         pot = cls(lines, subtotal_minor, subtotal_minor, left)

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from services.redemption.domain.customers import Erased
 from services.redemption.domain.moments import Moment, moment
@@ -18,8 +19,7 @@ _REDEMPTIONS = uuid.UUID("0192e4b6-7f3c-7c11-9d0a-6f1f5a0c2e41")
 OrderKey = tuple[uuid.UUID, str]
 
 
-@dataclass(frozen=True, slots=True)
-class WantedCode:
+class WantedCode(NamedTuple):
     """A code as the customer typed it; `canonical` is None if the text cannot be a code."""
 
     text: str
@@ -92,8 +92,7 @@ class Buyer:
 NOBODY = Buyer()
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line of an order: its product, and its price in minor units, if the checkout gives them."""
 
     product_id: str | None

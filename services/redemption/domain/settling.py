@@ -85,7 +85,8 @@ def settle_order(
     `made` are redemptions that are new and complete.
     """
     if not order.is_taken_back:
-        return Changes(earnings=earn(order, books, made))
+        earnings = earn(order, books, made)
+        return Changes(earnings=earnings) if earnings else NO_CHANGES
     standing = standing or Standing.of(order)
     # By code, so that all apply limits in the same order; and released uses before new ones.
     codes = [_code(canonical, order, standing, books) for canonical in sorted(standing.episodes)]

@@ -63,13 +63,15 @@ def is_cancelled(order: OrderBook | None, happened: Moment) -> bool:
 
 def cancelled_by(order: OrderBook | None, happened: Moment) -> TakenBack | None:
     """Return the first cancellation of an order that applies to a purchase."""
+    if order is None or not order.is_taken_back:
+        return None
     backs = _enders(order, happened)
     return backs[-1] if backs and backs[-1].amount_minor is None else None
 
 
 def is_limited(order: OrderBook | None, terms: CodeTerms, happened: Moment) -> bool:
     """Whether limits apply to a purchase: not if it was cancelled, so that its use is certainly free."""
-    if not is_cancelled(order, happened):
+    if order is None or not order.is_taken_back or not is_cancelled(order, happened):
         return True
     backs = _enders(order, happened)
     return not all(frees(back, terms.release_policy, terms.expires_at) for back in backs)

@@ -1,6 +1,5 @@
 """Uses of codes: recorded and counted when an order redeems one, voided and released when it is taken back."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -12,8 +11,7 @@ from services.redemption.domain.self_referral import commission_rate, is_partner
 from services.redemption.domain.terms import CodeTerms, discount_ends_at
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """One code redeemed by an order, with the counts right after it."""
 
     redemption: Redemption
@@ -24,8 +22,7 @@ class Use:
     coupon_version: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Voided:
+class Voided(NamedTuple):
     """One redemption that was just voided, with the counts right after it."""
 
     redemption: Redemption

@@ -21,7 +21,8 @@ from shared.canonical import canonical_code
 from shared.events.checkout import Customer, Order
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, for the same reason as `CodeTerms`.
+@dataclass(slots=True)
 class CompletedCheckout:
     """A paid order, with details that are only passed on; a refusal over HTTP emits no event.
 

@@ -93,7 +93,8 @@ def _keep_attributes(checkout: CompletedCheckout, decision: Redeemed | RedeemedL
     key = decision.uses[0].redemption.id
     if checkout.attributes.kept:
         written.attributes[key] = orjson.dumps(checkout.attributes.kept).decode()
-    if names := names_left_out(checkout.left_out, checkout.attributes):
+    if checkout.left_out or checkout.attributes.left_out:
+        names = names_left_out(checkout.left_out, checkout.attributes)
         written.left_out[key] = orjson.dumps(names).decode()
 
 
@@ -106,7 +107,7 @@ def write_turned_away(purchase: Purchase, refused: Refused, door: Door, written:
 
 def _write_besides(purchase: Purchase, decision: Redeemed | RedeemedLate, now: datetime, written: Written) -> None:
     """Add the changes to its order's earlier codes, and its codes that dropped out."""
-    if decision.changes != NO_CHANGES:
+    if decision.changes is not NO_CHANGES:
         cause, traceparent = purchase.rejection_id, purchase.traceparent
         _write_changes(decision.changes, cause, purchase.occurred_at, traceparent, now, written)
     for refused in decision.skipped:

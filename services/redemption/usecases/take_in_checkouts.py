@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from services.redemption.domain.customers import Digests
 from services.redemption.domain.purchase import Cancellation
@@ -18,8 +19,7 @@ from shared.events.envelope import OutboxEvent
 from shared.starting_over import until_it_stands
 
 
-@dataclass(frozen=True, slots=True)
-class CheckoutEvent:
+class CheckoutEvent(NamedTuple):
     """A valid event of a checkout, and its identity for recognising repeats."""
 
     program_id: uuid.UUID
