@@ -17,6 +17,7 @@ from services.codes.usecases import remove_old
 from services.codes.usecases.batches import BatchChunk, CreateBatch
 from services.codes.usecases.change_many_codes import BulkChunk, ChangeManyCodes
 from services.codes.usecases.check_secrets import CheckSecrets
+from services.codes.usecases.code_orders import DecideCodeOrder, PlaceCodeOrder, ReadCodeOrders
 from services.codes.usecases.coupons import ArchiveCoupon, ChangeCoupon, CreateCoupon, ReadCoupons
 from services.codes.usecases.customer_parts import steps_of
 from services.codes.usecases.export_codes import ExportCodes
@@ -211,6 +212,9 @@ def build_use_cases(
         admit_account=AdmitAccount(database, clock),
         move_quota=MoveQuota(answer_once, new_id, hand_over),
         read_ledger=ReadLedger(database),
+        place_code_order=PlaceCodeOrder(answer_once, new_id, hand_over),
+        decide_code_order=DecideCodeOrder(answer_once, new_id, hand_over),
+        read_code_orders=ReadCodeOrders(database),
         generate_code=Grouping("mint", minting, clock, GenerateCode(hand_over), KeptAnswers(seal), metrics.MINT_GROUP),
         read_codes=ReadCodes(database, clock),
         read_profile=ReadProfile(database, clock, ReadStats(database, clock)),

@@ -4,6 +4,10 @@ from typing import Final
 
 from shared.events.checkout import CheckoutCancelledV1, CheckoutCompletedV1, CheckoutRefundedV1
 from shared.events.codes import (
+    CodeOrderCancelledV1,
+    CodeOrderCreatedV1,
+    CodeOrderGrantedV1,
+    CodeOrderRefusedV1,
     CodesBatchCompletedV1,
     CodesGeneratedV1,
     CodeUpdatedV1,
@@ -51,6 +55,10 @@ PUBLISHED: Final[dict[str, tuple[type[EventData], ...]]] = {
         CodeUpdatedV1,
         QuotaLowV1,
         QuotaExhaustedV1,
+        CodeOrderCreatedV1,
+        CodeOrderGrantedV1,
+        CodeOrderRefusedV1,
+        CodeOrderCancelledV1,
     ),
     "redemption": (
         CodeRedeemedV1,

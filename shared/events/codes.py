@@ -155,3 +155,50 @@ class QuotaExhaustedV1(ServiceEvent):
 
     program_id: EventUUID
     partner_id: EventUUID
+
+
+class _CodeOrderEvent(ServiceEvent):
+    """An order of codes after the event."""
+
+    source: ClassVar[str] = SOURCE
+
+    program_id: EventUUID
+    partner_id: EventUUID
+    code_order_id: EventUUID
+    count: int
+    reference: str | None
+    note: str | None
+    occurred_at: EventTime
+
+
+class CodeOrderCreatedV1(_CodeOrderEvent):
+    """A partner ordered codes; its program approves or refuses the order."""
+
+    type: ClassVar[str] = "code_order.created"
+    version: ClassVar[int] = 1
+
+
+class CodeOrderGrantedV1(_CodeOrderEvent):
+    """The codes of an order were added to the partner's quota; emitted once per order."""
+
+    type: ClassVar[str] = "code_order.granted"
+    version: ClassVar[int] = 1
+
+    is_paid: bool = Field(description="Whether a payment granted it, and not the program's approval.")
+    codes_remaining: int
+
+
+class CodeOrderRefusedV1(_CodeOrderEvent):
+    """The program refused an order of codes; `reason` is what it told the partner."""
+
+    type: ClassVar[str] = "code_order.refused"
+    version: ClassVar[int] = 1
+
+    reason: str
+
+
+class CodeOrderCancelledV1(_CodeOrderEvent):
+    """The partner cancelled its pending order of codes."""
+
+    type: ClassVar[str] = "code_order.cancelled"
+    version: ClassVar[int] = 1

@@ -56,6 +56,7 @@ class _Seeding:
         partner_key_id = (await self._post("codes", f"{path}/keys", bearer, {"purpose": "spare"}))["id"]
         generated = await self._post("codes", "/api/partners/codes/generate", {"X-Partner-Key": partner_key})
         await self._post("codes", "/v1/coupons", bearer, _COUPON)
+        ordered = await self._post("codes", "/api/partners/code-orders", {"X-Partner-Key": partner_key}, {"count": 5})
         self.values |= {
             "OPERATOR_TOKEN": self.running.operator_token,
             "PROGRAM_ID": program["id"],
@@ -65,6 +66,7 @@ class _Seeding:
             "PARTNER_KEY": partner_key,
             "PARTNER_KEY_ID": partner_key_id,
             "GENERATED_CODE": generated["code"],
+            "CODE_ORDER_ID": ordered["id"],
             "COUPON": COUPON,
             "CODE": CODE,
             "ORDER_REF": ORDER_REF,

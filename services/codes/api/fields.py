@@ -94,6 +94,8 @@ ExternalID = Annotated[
 Reference = Annotated[
     Name, Field(min_length=1), BeforeValidator(number_as_text), WithJsonSchema(_TEXT_OR_NUMBER, mode="validation")
 ]
+# A few sentences to another person, such as what an order is for, or why it is refused.
+Note = Annotated[LongText, StringConstraints(max_length=1000), AfterValidator(_not_blank)]
 UUIDCode = Annotated[
     Text,
     BeforeValidator(number_as_text),

@@ -6,6 +6,7 @@ from services.codes.api.management import (
     audit_log,
     batches,
     bulk,
+    code_orders,
     coupons,
     exports,
     imports,
@@ -19,6 +20,7 @@ from services.codes.api.management import (
     redemption_path,
     stats,
 )
+from services.codes.api.partner import code_orders as partner_code_orders
 from services.codes.api.partner import codes as partner
 from services.codes.api.partner import me
 from services.codes.api.partner import qr as partner_qr
@@ -30,9 +32,11 @@ ROUTES: Final = (
     *partner.ROUTES,
     *partner_qr.ROUTES,
     *me.ROUTES,
+    *partner_code_orders.ROUTES,
     *programs.ROUTES,
     *partners.ROUTES,
     *quota.ROUTES,
+    *code_orders.ROUTES,
     *keys.ROUTES,
     *batches.ROUTES,
     *jobs.ROUTES,

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from services.codes.usecases.batches import CreateBatch
 from services.codes.usecases.change_many_codes import ChangeManyCodes
+from services.codes.usecases.code_orders import DecideCodeOrder, PlaceCodeOrder, ReadCodeOrders
 from services.codes.usecases.coupons import ArchiveCoupon, ChangeCoupon, CreateCoupon, ReadCoupons
 from services.codes.usecases.export_codes import ExportCodes
 from services.codes.usecases.generate_code import Mints
@@ -50,6 +51,9 @@ class UseCases:
     admit_account: AdmitAccount
     move_quota: MoveQuota
     read_ledger: ReadLedger
+    place_code_order: PlaceCodeOrder
+    decide_code_order: DecideCodeOrder
+    read_code_orders: ReadCodeOrders
     generate_code: Mints
     read_codes: ReadCodes
     read_profile: ReadProfile

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from services.codes.domain.documents import Document
 from shared.modes import shown_id
 
-ObjectType = Literal["program", "partner", "key", "quota", "coupon", "promotion_code", "job"]
+ObjectType = Literal["program", "partner", "key", "quota", "coupon", "promotion_code", "job", "code_order"]
 
 # The member with the currency of each amount: an amount alone says nothing.
 _CURRENCIES: Final = {

@@ -27,6 +27,16 @@ class Quota:
         return self.granted + self.adjusted - self.minted + self.refunded
 
 
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A movement to make; `code_order_id` is the order of codes that it grants, which no other may."""
+
+    kind: MoveKind
+    amount: int
+    reason: str | None
+    code_order_id: uuid.UUID | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
     """One movement, kept forever."""
@@ -38,6 +48,7 @@ class LedgerEntry:
     actor: str
     reason: str | None
     created_at: datetime
+    code_order_id: uuid.UUID | None = None
 
 
 def after_movement(quota: Quota, kind: MoveKind, amount: int) -> Quota:

@@ -12,8 +12,8 @@ from shared.known_ids import LAST_ID
 
 MOVE_QUOTA = Statement("""
 WITH entry AS (
-    INSERT INTO quota_ledger (id, partner_id, kind, amount, actor, reason, created_at)
-    VALUES ($id, $partner_id, $kind, $amount, $actor, $reason, $created_at)
+    INSERT INTO quota_ledger (id, partner_id, kind, amount, actor, reason, created_at, code_order_id)
+    VALUES ($id, $partner_id, $kind, $amount, $actor, $reason, $created_at, $code_order_id)
     RETURNING partner_id)
 UPDATE partners SET quota_granted = $granted, quota_adjusted = $adjusted, quota_minted = $minted,
        quota_refunded = $refunded
@@ -21,7 +21,7 @@ FROM entry WHERE id = entry.partner_id
 """)
 # For the reason of bounds see `store.promotion_codes`.
 LIST_LEDGER = """
-SELECT id, kind, amount, code_ids, actor, reason, created_at
+SELECT id, kind, amount, code_ids, actor, reason, created_at, code_order_id
 FROM quota_ledger WHERE (partner_id, id) < ($1, $2) AND partner_id >= $1
 ORDER BY partner_id DESC, id DESC LIMIT $3
 """

@@ -1,16 +1,21 @@
-"""The events about changed coupons, codes and quotas, and about mints, built from the state after the change."""
+"""The events about changed coupons, codes, quotas and orders of codes, and about mints, built from the state after."""
 
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from services.codes.domain.code_orders import CodeOrder
 from services.codes.domain.coupons import Coupon
 from services.codes.domain.partners import Partner
 from services.codes.domain.promotion_codes import PromotionCode
 from services.codes.domain.quota import Quota
 from services.codes.store.minting import MintRequest, MintRow
 from shared.events.codes import (
+    CodeOrderCancelledV1,
+    CodeOrderCreatedV1,
+    CodeOrderGrantedV1,
+    CodeOrderRefusedV1,
     CodesGeneratedV1,
     CodeUpdatedV1,
     CouponCreatedV1,
@@ -75,6 +80,30 @@ def quota_moved(partner: Partner, after: Quota, now: datetime) -> list[OutboxEve
     """Return the events about a quota that reached its threshold, or zero."""
     owner = {"program_id": partner.program_id, "partner_id": partner.id}
     return _quota_crossed(owner, partner.quota.remaining, after.remaining, partner.quota_low_threshold, now)
+
+
+def code_order_created(order: CodeOrder) -> OutboxEvent:
+    """Return the event about a new order of codes."""
+    return CodeOrderCreatedV1(**_code_order(order, order.created_at)).to_event(new_id(), order.created_at)
+
+
+def code_order_granted(order: CodeOrder, left: int, now: datetime) -> OutboxEvent:
+    """Return the event about an order of codes whose grant leaves this many."""
+    event = CodeOrderGrantedV1(**_code_order(order, now), is_paid=order.state == "paid", codes_remaining=left)
+    return event.to_event(new_id(), now)
+
+
+def code_order_ended(order: CodeOrder, now: datetime) -> OutboxEvent:
+    """Return the event about an order of codes that was refused or cancelled."""
+    members = _code_order(order, now)
+    if order.reason is None:
+        return CodeOrderCancelledV1(**members).to_event(new_id(), now)
+    return CodeOrderRefusedV1(**members, reason=order.reason).to_event(new_id(), now)
+
+
+def _code_order(order: CodeOrder, now: datetime) -> dict[str, Any]:
+    named = {name: getattr(order, name) for name in ("program_id", "partner_id", "count", "reference", "note")}
+    return {**named, "code_order_id": order.id, "occurred_at": now}
 
 
 def _quota_crossed(

@@ -8,7 +8,8 @@ from datetime import datetime
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import difference
 from services.codes.domain.errors import Missing, OperatorOnly
-from services.codes.domain.quota import LedgerEntry, MoveKind, Quota, after_movement
+from services.codes.domain.partners import Partner
+from services.codes.domain.quota import LedgerEntry, MoveKind, Movement, Quota, after_movement
 from services.codes.store import audit, partners, quota
 from services.codes.usecases.announcements import quota_moved
 from shared.database.idempotency import AnswerOnce
@@ -44,19 +45,8 @@ class MoveQuota:
                 raise Missing
             if kind == "refund" and not actor.is_operator:
                 raise OperatorOnly
-            after = after_movement(partner.quota, kind, amount)
-            entry = LedgerEntry(
-                id=self.new_id(),
-                kind=kind,
-                amount=amount,
-                code_ids=(),
-                actor=actor.name,
-                reason=reason,
-                created_at=now,
-            )
-            await quota.move_quota(connection, partner.id, after, entry)
-            delta = difference(partner.quota, after)
-            await audit.record(connection, actor, partner.program_id, f"quota.{kind}", partner.id, delta, now=now)
+            movement = Movement(kind, amount, reason)
+            after = await move_quota(connection, actor, partner, movement, entry_id=self.new_id(), now=now)
             events.extend(quota_moved(partner, after, now))
             await insert_events(connection, events)
             return after
@@ -64,6 +54,30 @@ class MoveQuota:
         answer = await self.answer_once(once, work)
         self.hand_over(events)
         return answer
+
+
+async def move_quota(
+    connection: Connection, actor: Actor, partner: Partner, movement: Movement, *, entry_id: uuid.UUID, now: datetime
+) -> Quota:
+    """Write a movement of a locked partner's quota with its audit entry; return the quota after it.
+
+    Raises QuotaWouldBeNegative or RefundExceedsMints.
+    """
+    after = after_movement(partner.quota, movement.kind, movement.amount)
+    entry = LedgerEntry(
+        id=entry_id,
+        kind=movement.kind,
+        amount=movement.amount,
+        code_ids=(),
+        actor=actor.name,
+        reason=movement.reason,
+        created_at=now,
+        code_order_id=movement.code_order_id,
+    )
+    await quota.move_quota(connection, partner.id, after, entry)
+    delta = difference(partner.quota, after)
+    await audit.record(connection, actor, partner.program_id, f"quota.{movement.kind}", partner.id, delta, now=now)
+    return after
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _TERMS: Final = _members(
 )
 _CODE: Final = ("program_id", "partner_id", "code", "code_id", "coupon_id", "occurred_at")
 _USES: Final = ("times_redeemed", "times_redeemed_version")
+_CODE_ORDER: Final = ("program_id", "partner_id", "code_order_id", "count", "reference", "note", "occurred_at")
 _ENDPOINT: Final = ("program_id", "partner_id", "endpoint_id")
 _DELIVERY: Final = (*_ENDPOINT, "delivery_id", "message_id", "event_type")
 
@@ -58,6 +59,10 @@ _SHOWN: Final[Mapping[str, Members]] = {
         *("minimum_minor", "minimum_currency", "is_limited_to_customer", "is_limited_to_partner"),
         *("commission_hundredths", "archived_at", "changed"),
     ),
+    "code_order.created": _members(*_CODE_ORDER),
+    "code_order.granted": _members(*_CODE_ORDER, "is_paid", "codes_remaining"),
+    "code_order.refused": _members(*_CODE_ORDER, "reason"),
+    "code_order.cancelled": _members(*_CODE_ORDER),
     "codes.generated": _members(
         *("program_id", "partner_id", "coupon_id", "codes", "code_ids", "expires_at", "codes_remaining")
     ),

@@ -11,6 +11,7 @@ from services.codes.api.routes import ROUTES
 from shared.accounts import Grade, Role
 from shared.web import Route
 from tests.accounts import DASHBOARD, REFUSALS, walk_table
+from tests.services.codes.code_orders import place
 from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Reply, Service
 
 SCOPES = {
@@ -29,6 +30,10 @@ def body_of(route: Route) -> dict[str, Any] | None:
         return {"count": 1}
     if route.path.endswith("/quota"):
         return {"amount": 1}
+    if route.path.endswith("/code-orders"):
+        return {"count": 1}
+    if route.path.endswith("/refuse"):
+        return {"reason": "No."}
     if route.path.endswith(("/rotate", "/approve", "/suspend", "/keys", "/generate", "/cancel")):
         return {}
     return {"active": False} if "/promotion-codes/" in route.path else {"name": "Changed"}
@@ -81,6 +86,7 @@ async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Serv
     foreign["code"] = (await service.send("GET", f"/v1/promotion-codes/{code}", theirs.key)).data[named_by]
     batch = f"/v1/coupons/{foreign['coupon']}/promotion-codes/batch"
     foreign["job_id"] = (await service.send("POST", batch, theirs.key, {"count": 1})).data["job"]["id"]
+    foreign["code_order_id"] = await place(service, partner)
     missing = {name: str(uuid.uuid4()) for name in foreign}
     checked = 0
     for route in ROUTES:
@@ -93,7 +99,7 @@ async def test_a_foreign_object_answers_exactly_like_a_missing_one(service: Serv
         absent = await call(service, route, missing, key)
         assert refusal(reply, foreign) == refusal(absent, missing), (route.method, route.path)
         checked += 1
-    assert checked == 35
+    assert checked == 40
 
 
 async def test_what_foreign_hands_tried_left_no_trace(service: Service) -> None:
@@ -103,6 +109,7 @@ async def test_what_foreign_hands_tried_left_no_trace(service: Service) -> None:
     before = [(await service.send("GET", path)).raw for path in paths]
     foreign = {"program_id": theirs.id, "partner_id": partner.id, "key_id": partner.key_id, "code": "X", "coupon": "X"}
     foreign["job_id"] = str(uuid.uuid4())
+    foreign["code_order_id"] = await place(service, partner)
     for route in ROUTES:
         if route.security == "bearer" and "{" in route.path:
             await call(service, route, foreign, mine.key)
@@ -128,7 +135,10 @@ async def test_lists_hold_what_is_mine(service: Service) -> None:
 
 async def test_every_route_lets_in_the_roles_and_grades_of_the_table(service: Service, program: Owner) -> None:
     partner = await service.partner(program, quota=1)
-    ids = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code", "coupon", "job_id")}
+    ids = {
+        name: str(uuid.uuid4())
+        for name in ("program_id", "partner_id", "key_id", "code", "coupon", "job_id", "code_order_id")
+    }
 
     def token(role: Role, grade: Grade) -> str:
         owner = None if role == "operator" else program
@@ -148,7 +158,10 @@ async def test_every_route_asks_for_its_scope_and_takes_no_other(service: Servic
     }
     public = {"kind": "publishable", "purpose": "public"}
     keys["programs", "validate"] = (await service.with_key(f"/v1/programs/{program.id}", **public)).key
-    unknown = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code", "coupon", "job_id")}
+    unknown = {
+        name: str(uuid.uuid4())
+        for name in ("program_id", "partner_id", "key_id", "code", "coupon", "job_id", "code_order_id")
+    }
     for route in ROUTES:
         if route.security == "operator":
             continue
@@ -162,7 +175,10 @@ async def test_every_route_asks_for_its_scope_and_takes_no_other(service: Servic
 
 
 async def test_without_a_valid_key_every_route_is_closed(service: Service) -> None:
-    ids = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code", "coupon", "job_id")}
+    ids = {
+        name: str(uuid.uuid4())
+        for name in ("program_id", "partner_id", "key_id", "code", "coupon", "job_id", "code_order_id")
+    }
     for route in ROUTES:
         for key in (None, "", "nonsense", OPERATOR_TOKEN + "x"):
             reply = await call(service, route, ids, key)
@@ -172,7 +188,10 @@ async def test_without_a_valid_key_every_route_is_closed(service: Service) -> No
 
 
 async def test_the_operator_s_token_opens_what_it_is_for(service: Service) -> None:
-    ids = {name: str(uuid.uuid4()) for name in ("program_id", "partner_id", "key_id", "code", "coupon", "job_id")}
+    ids = {
+        name: str(uuid.uuid4())
+        for name in ("program_id", "partner_id", "key_id", "code", "coupon", "job_id", "code_order_id")
+    }
     for route in ROUTES:
         reply = await call(service, route, ids, OPERATOR_TOKEN)
         is_let_in = route.security == "operator" or route.operator_allowed

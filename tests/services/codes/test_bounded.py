@@ -1,7 +1,7 @@
 """No list, look-up or clean-up looks at more than a bounded number of rows, however many there are."""
 
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from services.codes.store import (
     audit,
     batches,
+    code_orders,
     codes,
     coupons,
     jobs,
@@ -33,10 +34,34 @@ MANY = 40_000
 PAGE, BOUND = 51, 2_000
 _LAST_ID, _FIRST_ID = uuid.UUID(int=2**128 - 1), uuid.UUID(int=0)
 STORES = (
-    *(audit, batches, codes, coupons, jobs, keys, operated_jobs, partners, programs, promotion_codes, quota),
+    *(
+        audit,
+        batches,
+        code_orders,
+        codes,
+        coupons,
+        jobs,
+        keys,
+        operated_jobs,
+        partners,
+        programs,
+        promotion_codes,
+        quota,
+    ),
     selected_codes,
 )
-_HELD = ("LIST_", "PURGE_", "NEWEST_", "PAGE_", "TAKEN_PREFIXES", "NEXT_COUPON", "COUPON_OF_", "HAS_MORE", "COUNT_OPEN")
+_HELD = (
+    "LIST_",
+    "PURGE_",
+    "NEWEST_",
+    "PAGE_",
+    "TAKEN_PREFIXES",
+    "NEXT_COUPON",
+    "COUPON_OF_",
+    "HAS_MORE",
+    "COUNT_OPEN",
+    "COUNT_PENDING",
+)
 STATEMENTS = {
     name: text.text if isinstance(text, Statement) else text
     for store in STORES
@@ -83,6 +108,14 @@ FILLING = (
     """
     INSERT INTO quota_ledger (id, partner_id, kind, amount, actor, created_at)
     SELECT pg_temp.id_of(n), $4, 'grant', 1, 'operator', now() FROM generate_series(1, $7::int) AS n
+    """,
+    """
+    INSERT INTO code_orders (id, program_id, partner_id, count, reference, must_be_paid, state, placed_by, created_at,
+                             decided_by, decided_at)
+    SELECT pg_temp.id_of(n), $1, CASE WHEN n % 2 = 0 THEN $4::uuid ELSE $5 END, 1,
+           CASE WHEN n % 3 = 0 THEN 'PO-' || n END, false, CASE WHEN n % 4 < 2 THEN 'pending' ELSE 'cancelled' END, 'p',
+           now(), CASE WHEN n % 4 >= 2 THEN 'p' END, CASE WHEN n % 4 >= 2 THEN now() END
+    FROM generate_series(1, $7::int) AS n
     """,
     """
     INSERT INTO audit_log (id, program_id, actor, action, object_type, object_id, changes, created_at)
@@ -191,6 +224,7 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
             found.append(named(codes, "LIST_CODES", own, status=None, scanned=PAGE))
             found.append(named(codes, "LIST_CODES", own, status="expired", scanned=500))
             found.append(("LIST_LEDGER", (partner, after, PAGE)))
+            found += orders_of(of["program"], partner, after)
         found.append(("LIST_MADE_KEYS", (of["batch"], of["program"], after, PAGE)))
         found.append(("LIST_PROGRAMS", (after, PAGE)))
         for is_finished, scanned in ((None, PAGE), (False, 1000), (True, 1000)):
@@ -212,6 +246,9 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
         ("LIST_ERRORS", (of["job"], 0, 1000)),
         ("COUNT_OPEN", (of["program"], 20)),
         ("COUNT_OPEN", (nobody, 20)),
+        ("COUNT_PENDING", (of["many"], 20)),
+        ("PURGE_CODE_ORDERS", (now - timedelta(days=400), 1000)),
+        ("PURGE_CODE_ORDERS", (now + timedelta(days=1), 1000)),
         ("PURGE_UPLOADS", (50, 1000)),
         ("PURGE_LINES", (1000, 1000)),
         ("PURGE_ERRORS", (1000, 1000)),
@@ -219,6 +256,21 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
         ("PURGE_JOBS", (now + timedelta(days=1), now, 500)),
     ]
     return found
+
+
+def orders_of(program: uuid.UUID, partner: uuid.UUID, after: uuid.UUID) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield the lists of orders of codes of a partner and of its program, by every way."""
+    ways: dict[str, dict[str, Any]] = {
+        "program": {"partner_id": None, "reference": None},
+        "partner": {"partner_id": partner, "reference": None},
+        "reference": {"partner_id": None, "reference": "PO-3000"},
+        "one": {"partner_id": partner, "reference": "PO-3000"},
+    }
+    for way, named_ in ways.items():
+        for state, is_pending, scanned in ((None, True, PAGE), ("pending", True, 1000), ("refused", False, 1000)):
+            page = {"pending_before": is_pending, "before": after, "limit": PAGE, "scanned": scanned, "way": way}
+            rest = {"program_id": program, "state": state, "since": None, "until": None}
+            yield named(code_orders, "LIST_CODE_ORDERS", named_, page, rest)
 
 
 async def test_every_list_looks_at_a_bounded_number_of_rows(crowd: dict[str, Any]) -> None:

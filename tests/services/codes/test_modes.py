@@ -13,6 +13,7 @@ from services.codes.api.routes import ROUTES
 from tests.accounts import DASHBOARD
 from tests.databases import Database
 from tests.modes import leaks, modes_in, tenant_in_test_mode
+from tests.services.codes.code_orders import place
 from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Reply, Service
 from tests.services.codes.test_access import body_of, filled, refusal
 
@@ -25,11 +26,15 @@ LISTS = [
     "/v1/coupons",
     "/v1/promotion-codes",
     "/v1/jobs",
+    "/v1/code-orders",
     "/v1/audit-log",
     "/api/v1/promotional-codes",
     "/api/v1/coupons",
     "/v1/promotion-codes/export?format=ndjson",
 ]
+
+
+_OBJECTS = ("coupon", "job_id", "key_id", "code", "code_order_id")
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ async def make_mode(service: Service, program: Owner, partner: Owner, mode: str)
     job = await service.send("POST", batch, own.key, {"count": 1, "partner_id": partner.id})
     assert job.status == 201, job.body
     ids = {"coupon": made.data["id"], "code": code, "job_id": job.data["job"]["id"], "key_id": theirs.key_id}
+    ids["code_order_id"] = await place(service, theirs)
     return Mode(own, theirs, {**ids, "program_id": program.id, "partner_id": partner.id})
 
 
@@ -91,7 +97,10 @@ async def test_on_every_route_what_the_other_mode_made_is_missing(
     for test, mine in modes.items():
         other = modes[not test]
         for route in ROUTES:
-            if not re.search(r"\{(code|coupon|job_id|key_id)", route.path) or route.security == "operator":
+            if (
+                not re.search(r"\{(code|coupon|job_id|key_id|code_order_id)\b", route.path)
+                or route.security == "operator"
+            ):
                 continue
             is_partner_s = route.security == "partner_key"
             key = mine.partner.key if is_partner_s else mine.program.key
@@ -107,12 +116,12 @@ async def test_on_every_route_what_the_other_mode_made_is_missing(
                 continue
             foreign = await service.send(route.method, filled(route, other.ids), key, body_of(route))
             assert foreign.status == 404, (test, route.method, route.path, foreign.body)
-            absent = {**mine.ids, **{name: str(uuid.uuid4()) for name in ("coupon", "job_id", "key_id", "code")}}
+            absent = {**mine.ids, **{name: str(uuid.uuid4()) for name in _OBJECTS}}
             missing = await service.send(route.method, filled(route, absent), key, body_of(route))
             assert refusal(foreign, other.ids) == refusal(missing, absent), (test, route.method, route.path)
             assert not leaks(seen(foreign))
             checked += 1
-    assert checked == 34
+    assert checked == 46
 
 
 async def test_every_route_that_reads_answers_its_own_mode_with_the_usual_ids(

@@ -69,6 +69,7 @@ class LedgerData(ResponseModel):
     actor: str
     reason: str | None
     created_at: Moment
+    code_order_id: uuid.UUID | None = Field(description="The order of codes that this grants, if it does.")
 
 
 def quota_data(quota: Quota, *, test: bool) -> QuotaData:
@@ -92,6 +93,7 @@ def _ledger_data(entry: LedgerEntry) -> LedgerData:
         actor=entry.actor,
         reason=entry.reason,
         created_at=entry.created_at,
+        code_order_id=entry.code_order_id,
     )
 
 
