@@ -40,6 +40,7 @@ _COMMANDS: Final = {
     "key": ("keys:app", "Create, rotate, limit and revoke API keys; at most two are active per purpose."),
     "account-key": ("account_keys:app", "Create the key pairs by which dashboards state who acts."),
     "quota": ("quotas:app", "Grant codes to a partner and show what is left."),
+    "code-order": ("code_orders:app", "Order more codes, as the partner; approve or refuse orders, as the program."),
     "coupon": ("coupons:app", "Create coupons, the terms that codes share, and change them."),
     "code": ("codes:app", "Generate and show codes, as the partner or as the program."),
     "batch": ("batches:app", "Create many codes of a coupon at once, and download them."),

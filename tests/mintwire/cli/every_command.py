@@ -111,6 +111,9 @@ class World:
     async def generated(self) -> str:
         return str((await self.run.json("code", "generate"))["code"])
 
+    async def code_order(self) -> str:
+        return str((await self.run.json("code-order", "create", "5"))["id"])
+
     async def job(self, count: int = 1_001) -> str:
         await self.coupon("spring-2026")
         made = await self.run.json("batch", "create", "spring-2026", "--count", str(count), "--no-wait")
@@ -267,6 +270,7 @@ NEEDS: dict[str, Prepare] = {
     **dict.fromkeys((f"partner {word}" for word in ("show", "update", "archive", "approve", "suspend")), _partner),
     **dict.fromkeys(("key create", "key list", "quota grant", "quota show", "quota ledger"), _partner),
     **dict.fromkeys(("key rotate", "key revoke", "key limit"), _key_and_partner),
+    **dict.fromkeys((f"code-order {word}" for word in ("show", "cancel", "approve", "refuse")), ids(World.code_order)),
     "coupon create": first(lambda world: world.no_coupon("spring")),
     **dict.fromkeys(("coupon show", "coupon update", "coupon archive", "coupon list"), _spring),
     "code create": first(lambda world: world.coupon("spring"), lambda world: world.no_code("SPRING-VIP")),
@@ -303,6 +307,7 @@ WORDS: dict[str, dict[str, Any]] = {
     "code show": {"demo-1a0a48c0": World.generated},
     **{name: {"order-1": fresh("order-{}")} for name in ("checkout reserve", "checkout redeem")},
     **{name: {"order-1": _paid} for name in ("checkout cancel", "checkout refund")},
+    "code-order create": {"PO-2026-118": fresh("PO-{}")},
     "partner create": {"FLOWER": fresh("FLOWER{}"), "hi@flowers.example": fresh("hi{}@flowers.example")},
     "partner update": {"new@flowers.example": fresh("new{}@flowers.example")},
 }
