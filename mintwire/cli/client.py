@@ -46,10 +46,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a list, and the cursor of the next page."""
+    """A page of a list, the cursor of the next page, and how many items match if that was asked for."""
 
     rows: list[dict[str, Any]]
     next_cursor: str | None
+    count: int | None = None
+    count_is_exact: bool = True
 
 
 def address(base: str, *parts: str) -> str:
@@ -106,7 +108,8 @@ async def fetch_page(url: str, member: str = "data", **asked: Unpack[Asked]) -> 
     """Get one page of a list."""
     answer = await call("GET", url, **asked)
     meta = answer.get("meta", answer)
-    return Page(_member(answer, member, list, url), meta.get("next_cursor"))
+    rows = _member(answer, member, list, url)
+    return Page(rows, meta.get("next_cursor"), meta.get("count"), meta.get("count_is_exact", True))
 
 
 def refusal(answer: Answer) -> str:

@@ -10,7 +10,18 @@ from cyclopts.validators import Number
 from mintwire.cli import many_codes, promotion_codes
 from mintwire.cli.client import CallFailed, address, call, fetch_page
 from mintwire.cli.config import Target, read_target
-from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_many, show_page
+from mintwire.cli.output import (
+    AsJSON,
+    Counted,
+    Cursor,
+    Limit,
+    Misused,
+    bounded,
+    command,
+    show,
+    show_many,
+    show_page,
+)
 
 app = App(name="code")
 app.command(promotion_codes.create)
@@ -68,13 +79,18 @@ async def generate(
 async def list_(
     *,
     status: str | None = None,
+    prefix: str | None = None,
+    created_from: str | None = None,
+    created_before: str | None = None,
     reference: str | None = None,
     program: AsProgram = False,
     coupon: str | None = None,
     partner: str | None = None,
     customer: str | None = None,
     external_id: str | None = None,
+    batch: str | None = None,
     active: bool | None = None,
+    count: Counted = False,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJSON = False,
@@ -85,10 +101,18 @@ async def list_(
 
     Example: mintwire code list --coupon spring --active
 
+    Example: mintwire code list --program --prefix acme-1a --count
+
     Parameters
     ----------
     status
-        As the partner: `active`, `redeemed`, `expired` or `inactive`.
+        `active`, `redeemed`, `expired` or `inactive`.
+    prefix
+        The beginning of the codes in any spelling, at least 4 letters or digits; sorts by their characters.
+    created_from
+        Created at this time or later: a time with an offset, or a date, which means its first moment.
+    created_before
+        Created before this time or date.
     reference
         As the partner: the code generated with this reference.
     coupon
@@ -99,21 +123,23 @@ async def list_(
         As the program: codes limited to this customer.
     external_id
         As the program: the code with this external id.
+    batch
+        As the program: codes that this job created.
     active
         As the program: only active, or only inactive codes.
     """
     target = read_target()
-    wanted = {"coupon_id": coupon, "customer_id": customer, "external_id": external_id}
+    wanted = {"coupon_id": coupon, "customer_id": customer, "external_id": external_id, "batch_id": batch}
     wanted |= {"partner_email" if partner and "@" in partner else "partner_id": partner}
     wanted |= {"active": None if active is None else str(active).lower()}
+    shared = {"status": status, "code_prefix": prefix, "created_from": created_from, "created_before": created_before}
+    query = {**shared, "count": bounded(count), "limit": limit, "cursor": cursor}
     if program or any(value is not None for value in wanted.values()):
-        if status is not None:
-            raise Misused("--status is for the partner's own list; as the program use --active or --no-active")
         if reference is not None:
             raise Misused("--reference is for the partner's own list")
-        await promotion_codes.list_codes(target, {**wanted, "limit": limit, "cursor": cursor}, as_json)
+        await promotion_codes.list_codes(target, {**wanted, **query}, as_json)
         return
-    query = {"status": status, "reference": reference, "limit": limit, "cursor": cursor}
+    query |= {"reference": reference}
     page = await fetch_page(_codes(target), "codes", partner_key=target.partner_key, query=query)
     show_page(page, ("code", "status", "times_redeemed", "expires_at", "last_redeemed_at", "url"), as_json)
 

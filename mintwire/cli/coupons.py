@@ -9,7 +9,17 @@ from cyclopts import App
 from mintwire.cli.client import address, fetch, fetch_page, given
 from mintwire.cli.config import read_target
 from mintwire.cli.members import Flag, Many, Set, assigned
-from mintwire.cli.output import AsJSON, Cursor, Limit, Misused, command, show, show_page
+from mintwire.cli.output import (
+    AsJSON,
+    Counted,
+    Cursor,
+    Limit,
+    Misused,
+    bounded,
+    command,
+    show,
+    show_page,
+)
 
 app = App(name="coupon")
 _COLUMNS = ("uuid_code", "name", "active", "coupon_discount_type", "coupon_discount_amount", "times_redeemed", "id")
@@ -79,7 +89,12 @@ async def create(
 @app.command(name="list")
 @command
 async def list_(
-    *, active: bool | None = None, limit: Limit = 50, cursor: Cursor = None, as_json: AsJSON = False
+    *,
+    active: bool | None = None,
+    count: Counted = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
 ) -> None:
     """List the program's coupons, newest first.
 
@@ -92,6 +107,7 @@ async def list_(
     """
     target = read_target()
     query = {"active": None if active is None else str(active).lower(), "limit": limit, "cursor": cursor}
+    query |= {"count": bounded(count)}
     page = await fetch_page(address(target.codes_url, "v1", "coupons"), key=target.program_key, query=query)
     show_page(page, _COLUMNS, as_json)
 

@@ -9,7 +9,17 @@ from cyclopts import App
 
 from mintwire.cli.client import address, fetch, fetch_page
 from mintwire.cli.config import read_target
-from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_many, show_page
+from mintwire.cli.output import (
+    AsJSON,
+    Counted,
+    Cursor,
+    Limit,
+    bounded,
+    command,
+    show,
+    show_many,
+    show_page,
+)
 from mintwire.terminal import write_json, write_line
 
 app = App(name="order")
@@ -49,6 +59,7 @@ async def rejections(
     door: str | None = None,
     since: str | None = None,
     until: str | None = None,
+    count: Counted = False,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJSON = False,
@@ -83,6 +94,7 @@ async def rejections(
         "door": door,
         "from": since,
         "to": until,
+        "count": bounded(count),
         "limit": limit,
         "cursor": cursor,
     }

@@ -18,7 +18,8 @@ P = ParamSpec("P")
 AsJSON = Annotated[bool, Parameter(name="--json", negative=(), help="Print JSON.")]
 
 Limit = Annotated[int, Parameter(help="Maximum number of items, at most 250.")]
-Cursor = Annotated[str | None, Parameter(help="The cursor from the previous page.")]
+Cursor = Annotated[str | None, Parameter(help="The cursor from the previous page; give the same filters again.")]
+Counted = Annotated[bool, Parameter(name="--count", negative=(), help="Also tell how many match, up to 10,000.")]
 
 
 class Misused(Exception):
@@ -71,10 +72,17 @@ def show_many(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], as_json
 
 
 def show_page(page: Page, columns: Sequence[str], as_json: bool) -> None:
-    """Print a page of a list, and on standard error how to get the next one."""
+    """Print a page of a list, and on standard error how many items match and how to get the next page."""
     show_many(page.rows, columns, as_json)
+    if page.count is not None:
+        tell(f"{page.count} match" if page.count_is_exact else f"at least {page.count} match")
     if page.next_cursor:
         tell(f"there are more; continue with --cursor {page.next_cursor}")
+
+
+def bounded(counted: bool) -> str | None:
+    """Return the parameter of a list that is to be counted."""
+    return "bounded" if counted else None
 
 
 def plain(value: object) -> str:

@@ -9,7 +9,16 @@ from cyclopts import App, Parameter
 from mintwire.cli.client import address, fetch, fetch_page, given
 from mintwire.cli.config import read_target
 from mintwire.cli.members import Set, assigned
-from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_page
+from mintwire.cli.output import (
+    AsJSON,
+    Counted,
+    Cursor,
+    Limit,
+    bounded,
+    command,
+    show,
+    show_page,
+)
 
 app = App(name="partner")
 
@@ -143,7 +152,12 @@ async def suspend(partner_id: str, *, as_json: AsJSON = False) -> None:
 @app.command(name="list")
 @command
 async def list_(
-    *, status: str | None = None, limit: Limit = 50, cursor: Cursor = None, as_json: AsJSON = False
+    *,
+    status: str | None = None,
+    count: Counted = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    as_json: AsJSON = False,
 ) -> None:
     """List the program's partners, newest first.
 
@@ -155,7 +169,7 @@ async def list_(
         Partners that are `pending`, `active` or `suspended`.
     """
     target = read_target()
-    query = {"status": status, "limit": limit, "cursor": cursor}
+    query = {"status": status, "limit": limit, "cursor": cursor, "count": bounded(count)}
     page = await fetch_page(address(target.codes_url, "v1", "partners"), key=target.program_key, query=query)
     show_page(page, ("id", "name", "status", "prefix", "email", "quota"), as_json)
 

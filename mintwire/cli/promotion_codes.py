@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from mintwire.cli.client import address, fetch, fetch_page, given
@@ -116,7 +117,7 @@ async def list_codes(target: Target, query: dict[str, Any], as_json: bool) -> No
     """Print a page of the program's codes."""
     page = await fetch_page(_codes(target), key=target.program_key, query=query)
     if not as_json:
-        page = type(page)([row | {"coupon": row["coupon"]["uuid_code"]} for row in page.rows], page.next_cursor)
+        page = replace(page, rows=[row | {"coupon": row["coupon"]["uuid_code"]} for row in page.rows])
     show_page(page, COLUMNS, as_json)
 
 

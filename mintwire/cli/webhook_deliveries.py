@@ -10,7 +10,17 @@ from cyclopts.validators import Number
 
 from mintwire.cli.client import address, call, fetch, fetch_page, given
 from mintwire.cli.config import read_target
-from mintwire.cli.output import AsJSON, Cursor, Limit, command, show, show_many, show_page
+from mintwire.cli.output import (
+    AsJSON,
+    Counted,
+    Cursor,
+    Limit,
+    bounded,
+    command,
+    show,
+    show_many,
+    show_page,
+)
 from mintwire.cli.tailing import Tail
 from mintwire.cli.waiting import stopped_by_signals
 from mintwire.cli.webhook_calls import AsProgram, EventType, key_of, path
@@ -33,6 +43,7 @@ async def deliveries(
     code: str | None = None,
     since: str | None = None,
     program: AsProgram = False,
+    count: Counted = False,
     limit: Limit = 50,
     cursor: Cursor = None,
     as_json: AsJSON = False,
@@ -64,6 +75,7 @@ async def deliveries(
         "message_id": message,
         "code": code,
         "since": since,
+        "count": bounded(count),
         "limit": limit,
         "cursor": cursor,
     }

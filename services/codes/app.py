@@ -232,7 +232,7 @@ def build_use_cases(
         change_coupon=ChangeCoupon(database, clock, hand_over),
         archive_coupon=ArchiveCoupon(database, clock, hand_over),
         create_promotion_code=CreatePromotionCode(answer_once, new_id),
-        read_promotion_codes=ReadPromotionCodes(database),
+        read_promotion_codes=ReadPromotionCodes(database, clock),
         change_promotion_code=ChangePromotionCode(database, clock, hand_over),
         archive_promotion_code=ArchivePromotionCode(database, clock, hand_over),
         read_stats=ReadStats(database, clock),

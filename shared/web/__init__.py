@@ -27,11 +27,25 @@ from shared.web.models import (
     TenantId,
     Text,
     Timezone,
+    absent_by_default,
     field_error,
     window,
 )
 from shared.web.openapi import Webhooks
-from shared.web.paging import Page, PageMeta, PageQuery, decode_cursor, encode_cursor, next_cursor, page_after, page_of
+from shared.web.paging import (
+    CountedMeta,
+    CountedPage,
+    CountedQuery,
+    CountMembers,
+    CursorQuery,
+    Page,
+    PageMeta,
+    PageQuery,
+    decode_cursor,
+    encode_cursor,
+    page_after,
+    page_of,
+)
 from shared.web.problems import (
     Family,
     HTTPProblem,
@@ -46,6 +60,7 @@ from shared.web.problems import (
 )
 from shared.web.request import OPERATOR, Operator, Principal, Request
 from shared.web.responses import (
+    count_members,
     csv_response,
     data_answer,
     data_response,
@@ -69,6 +84,11 @@ __all__ = [
     "READINESS",
     "ROUTES",
     "Authenticate",
+    "CountMembers",
+    "CountedMeta",
+    "CountedPage",
+    "CountedQuery",
+    "CursorQuery",
     "Data",
     "Family",
     "HTTPProblem",
@@ -104,9 +124,11 @@ __all__ = [
     "Timezone",
     "Translate",
     "Webhooks",
+    "absent_by_default",
     "answered_once",
     "api_key_required",
     "build_application",
+    "count_members",
     "csv_response",
     "data_answer",
     "data_response",
@@ -121,7 +143,6 @@ __all__ = [
     "json_answer",
     "json_response",
     "live_key_required",
-    "next_cursor",
     "not_found",
     "page_after",
     "page_of",

@@ -89,6 +89,11 @@ class NoBody(RequestModel):
     """The body of a route that takes none."""
 
 
+def absent_by_default(schema: dict[str, Any]) -> None:
+    """Document a member only as optional: its default in a model stands for absence."""
+    del schema["default"]
+
+
 def field_error(field: str, text: str) -> PydanticCustomError:
     """Return what a model validator raises to attribute a fault to one field."""
     return PydanticCustomError("field_error", "{text}", {"field": field, "text": text})
@@ -97,14 +102,16 @@ def field_error(field: str, text: str) -> PydanticCustomError:
 def window(first: str, last: str) -> Any:
     """Return a model's validator that refuses a span of time that ends before it begins; `last` gets the fault.
 
-    A bare date has its moment only in the program's time zone, so a date beside a time gets a day of tolerance.
+    A bare date has its moment only in the program's time zone, so a date beside a time gets a day of tolerance. The
+    fields may be named as in the model or as in requests.
     """
 
     def check(model: BaseModel) -> BaseModel:
-        given = {field.alias or name: getattr(model, name) for name, field in type(model).model_fields.items()}
-        begins, ends = given[first], given[last]
+        members = type(model).model_fields.items()
+        shown = {key: (field.alias or name, name) for name, field in members for key in (name, field.alias or name)}
+        (begin, begins), (end, ends) = [(alias, getattr(model, name)) for alias, name in (shown[first], shown[last])]
         if begins is not None and ends is not None and _is_after(begins, ends):
-            raise field_error(last, f"must not lie before {first}")
+            raise field_error(end, f"must not lie before {begin}")
         return model
 
     return model_validator(mode="after")(check)

@@ -7,6 +7,7 @@ import orjson
 from aiohttp import hdrs, web
 from pydantic import BaseModel
 
+from shared.bounded_counts import BoundedCount
 from shared.csv_lines import csv_line
 from shared.idempotency import Answer
 from shared.web.problems import HTTPProblem
@@ -42,12 +43,15 @@ def data_answer(data: Any, status: int = 200) -> Answer:
     return Answer(status, _data_bytes(data))
 
 
-def page_response(items: list[Any], next_cursor: str | None, extra: Mapping[str, Any] | None = None) -> web.Response:
-    """Answer with one page of a list: `data` and `meta.next_cursor`, null at the end."""
-    page: dict[str, Any] = {"data": items, "meta": {"next_cursor": next_cursor}}
-    if extra:
-        page.update(extra)
+def page_response(items: list[Any], next_cursor: str | None, count: BoundedCount | None = None) -> web.Response:
+    """Answer with one page of a list: `data` and `meta.next_cursor`, null at the end, and its count if there is one."""
+    page = {"data": items, "meta": {"next_cursor": next_cursor, **count_members(count)}}
     return _json_bytes(orjson.dumps(page, default=_plain), 200, None)
+
+
+def count_members(count: BoundedCount | None) -> dict[str, Any]:
+    """Return the members of a counted list; none for a list that was not counted."""
+    return {} if count is None else {"count": count.count, "count_is_exact": count.is_exact}
 
 
 def wants_csv(http: web.Request) -> bool:

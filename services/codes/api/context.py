@@ -15,7 +15,7 @@ from services.codes.domain.coupons import id_in
 from services.codes.domain.errors import CodesError
 from services.codes.domain.given import Given, Record
 from shared.idempotency import Answer, Once
-from shared.known_ids import NOBODY
+from shared.known_ids import FIRST_ID, NOBODY
 from shared.web import Operator, Request, RequestModel, answered_once
 
 T = TypeVar("T")
@@ -58,6 +58,11 @@ def partner_in(request: Request, text: str) -> uuid.UUID:
     """Return the partner that a request names by the text of its id."""
     # A malformed id matches nothing.
     return request.tenant(id_in(text) or NOBODY)
+
+
+def id_or_none_such(text: str | None) -> uuid.UUID | None:
+    """Return the id that a text states; a malformed one matches nothing."""
+    return None if text is None else id_in(text) or FIRST_ID
 
 
 def given(kind: type[D], body: RequestModel, words: Mapping[str, str], **others: object) -> Given[D]:

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from services.codes.domain.codes import canonical_prefix
 from services.codes.domain.coupons import MAX_COUNT
 from services.codes.domain.money import MAX_MINOR, as_number, hundredths
 from services.codes.domain.partners import checked_email, checked_prefix
@@ -76,6 +77,7 @@ WebhookAttributes = Annotated[
 ]
 RateLimit = Annotated[Int, Field(ge=1, le=1_000_000)]
 QueryBool = Literal["true", "false"]
+CodePrefix = Annotated[Text, AfterValidator(canonical_prefix)]
 Count = Annotated[Int, Field(ge=1, le=MAX_COUNT)]
 Remaining = Annotated[Int, Field(ge=0, le=MAX_MINOR)]
 Amount = Annotated[Number, Field(ge=0)]

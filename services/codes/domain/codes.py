@@ -3,9 +3,14 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
+
+from services.codes.domain.pages import Key
+from shared.canonical import canonical_code
 
 CodeStatus = Literal["active", "redeemed", "expired", "inactive"]
+
+SHORTEST_PREFIX: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +26,22 @@ class IssuedCode:
     expires_at: datetime | None
     created_at: datetime
     reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedPage:
+    """Codes in the order of their list, and the sort key to continue after; None at the end."""
+
+    codes: list[IssuedCode]
+    next_after: Key | None
+
+
+def canonical_prefix(text: str) -> str:
+    """Return the canonical form of the beginning of a code; raises ValueError, whose text follows the field."""
+    try:
+        prefix = canonical_code(text)
+    except ValueError:
+        prefix = ""
+    if len(prefix) < SHORTEST_PREFIX:
+        raise ValueError(f"must begin a code with at least {SHORTEST_PREFIX} letters or digits")
+    return prefix

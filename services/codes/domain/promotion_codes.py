@@ -3,12 +3,14 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
+from services.codes.domain.codes import CodeStatus
 from services.codes.domain.coupons import Coupon, changed, id_in, lowered
 from services.codes.domain.errors import InvalidTerms, TermsFrozen
 from services.codes.domain.given import Metadata
+from services.codes.domain.pages import Key
 from services.codes.domain.partners import Partner
 
 _FROZEN: Final = (
@@ -108,25 +110,37 @@ class CodeRef:
 class CodeFilter:
     """A filter of a program's live codes; all given members must match, None matches everything.
 
-    `coupon` and `partner_email` come from the request: if they find nothing, no code matches.
+    `coupon` and `partner_email` come from the request: if they find nothing, no code matches. `prefix` is that of the
+    canonical form; with it the codes are sorted by that form. A `reference` is that of the partner of `partner_id`.
     """
 
     id: uuid.UUID | None = None
     code: str | None = None
     external_id: str | None = None
+    reference: str | None = None
     coupon: str | None = None
     partner_id: uuid.UUID | None = None
     partner_email: str | None = None
     customer_id: str | None = None
+    batch_id: uuid.UUID | None = None
+    prefix: str | None = None
     is_active: bool | None = None
+    status: CodeStatus | None = None
+    created_from: date | None = None
+    created_before: date | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it names a code, so that one matches at most."""
+        return any(each is not None for each in (self.id, self.code, self.external_id, self.reference))
 
 
 @dataclass(frozen=True, slots=True)
 class CodesPage:
-    """Codes, newest first, and the id to continue after; None at the end."""
+    """Codes, newest first or by prefix, and the sort key to continue after; None at the end."""
 
     codes: Sequence[ShownCode]
-    next_after: uuid.UUID | None
+    next_after: Key | None
 
 
 def check_code_terms(before: PromotionCode, after: PromotionCode) -> None:

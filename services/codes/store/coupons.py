@@ -1,7 +1,7 @@
 """Coupons. Statements find ids; one statement reads the rows."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -13,6 +13,8 @@ from services.codes.domain.coupons import Coupon, CouponFilter, CouponRef
 from services.codes.domain.errors import ExternalIDTaken, UUIDCodeTaken
 from services.codes.domain.pages import Page
 from services.codes.store.pages import SCANNED_PER_PAGE, page_of_ids
+from shared.bounded_counts import MOST_COUNTED, MOST_SCANNED, BoundedCount
+from shared.database.bounded_counts import count_of_rows
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.known_ids import LAST_ID
@@ -179,22 +181,32 @@ async def list_coupons(
     limit: int,
 ) -> Page[Coupon]:
     """Read up to `limit` matching live coupons, newest first, older than `after`, without the first `offset`."""
-    enough = offset + limit + 1
-    rows = await connection.fetch(
+    part = {"before": after or LAST_ID, "offset": offset, "limit": limit + 1}
+    page = page_of_ids(await _listed(connection, program_id, wanted, part, SCANNED_PER_PAGE), limit)
+    return Page(await read_coupons(connection, program_id, page.items), page.next_after)
+
+
+async def count_coupons(connection: Connection, program_id: uuid.UUID, wanted: CouponFilter) -> BoundedCount:
+    """Count the matching live coupons."""
+    part = {"before": LAST_ID, "offset": 0, "limit": MOST_COUNTED + 1}
+    return count_of_rows(await _listed(connection, program_id, wanted, part, MOST_SCANNED))
+
+
+async def _listed(
+    connection: Connection, program_id: uuid.UUID, wanted: CouponFilter, part: Mapping[str, Any], scanned: int
+) -> list[Any]:
+    enough = part["offset"] + part["limit"]
+    return await connection.fetch(
         *LIST_COUPONS(
+            **part,
             program=program_id,
-            before=after or LAST_ID,
             external_id=wanted.external_id,
             name=wanted.name,
             is_active=wanted.is_active,
-            offset=offset,
-            limit=limit + 1,
-            scanned=enough if wanted.is_active is None else max(SCANNED_PER_PAGE, enough),
+            scanned=enough if wanted.is_active is None else max(scanned, enough),
             way=_way(wanted),
         )
     )
-    page = page_of_ids(rows, limit)
-    return Page(await read_coupons(connection, program_id, page.items), page.next_after)
 
 
 async def archive_coupon(connection: Connection, coupon: Coupon, now: datetime, most: int) -> bool:

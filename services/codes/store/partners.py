@@ -1,7 +1,7 @@
 """Partners. `program_id` as an argument confines a statement to one program; None is the operator, who reaches all."""
 
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +14,8 @@ from services.codes.domain.pages import Page
 from services.codes.domain.partners import Partner, PartnerStatus
 from services.codes.domain.quota import Quota
 from services.codes.store.pages import SCANNED_PER_PAGE, page_of_ids
+from shared.bounded_counts import MOST_COUNTED, MOST_SCANNED, BoundedCount
+from shared.database.bounded_counts import count_of_rows
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.known_ids import LAST_ID
@@ -138,21 +140,25 @@ async def list_partners(
     limit: int,
 ) -> Page[Partner]:
     """Read up to `limit` partners, newest first, older than `after`; `email` in any spelling."""
-    canonical = canonical_email(email) if email is not None else None
-    bound = limit + 1 if status is None else max(SCANNED_PER_PAGE, limit + 1)
-    rows = await connection.fetch(
-        *LIST_PARTNERS(
-            program=program_id,
-            before=after or LAST_ID,
-            status=status,
-            email=canonical,
-            limit=limit + 1,
-            scanned=bound,
-        )
-    )
-    page = page_of_ids(rows, limit)
+    wanted = {"program": program_id, "before": after or LAST_ID, "status": status, "limit": limit + 1}
+    page = page_of_ids(await _listed(connection, wanted, email, SCANNED_PER_PAGE), limit)
     found = await read_partners(connection, program_id, page.items)
     return Page([found[partner_id] for partner_id in page.items], page.next_after)
+
+
+async def count_partners(
+    connection: Connection, program_id: uuid.UUID, status: PartnerStatus | None, email: str | None
+) -> BoundedCount:
+    """Count the partners of a list."""
+    wanted = {"program": program_id, "before": LAST_ID, "status": status, "limit": MOST_COUNTED + 1}
+    return count_of_rows(await _listed(connection, wanted, email, MOST_SCANNED))
+
+
+async def _listed(connection: Connection, wanted: Mapping[str, Any], email: str | None, scanned: int) -> list[Any]:
+    limit = wanted["limit"]
+    bound = limit if wanted["status"] is None else max(scanned, limit)
+    canonical = canonical_email(email) if email is not None else None
+    return await connection.fetch(*LIST_PARTNERS(**wanted, email=canonical, scanned=bound))
 
 
 async def update_partner(connection: Connection, partner: Partner) -> None:

@@ -18,6 +18,7 @@ from services.codes.domain.promotion_codes import ShownCoupon
 from services.codes.store import audit, coupons, programs, promotion_codes
 from services.codes.usecases.announcements import coupon_created, coupon_updated
 from services.codes.usecases.promotion_codes import CodeMaker
+from shared.bounded_counts import BoundedCount
 from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce
 from shared.database.outbox import insert_events
@@ -178,6 +179,11 @@ class ReadCoupons:
         async with self.database.connection() as connection:
             page = await coupons.list_coupons(connection, program_id, wanted, after, offset, limit)
             return Page(await with_codes(connection, program_id, page.items), page.next_after)
+
+    async def count(self, program_id: uuid.UUID, wanted: CouponFilter) -> BoundedCount:
+        """Count the matching live coupons."""
+        async with self.database.connection() as connection:
+            return await coupons.count_coupons(connection, program_id, wanted)
 
     async def one(self, program_id: uuid.UUID, ref: CouponRef) -> ShownCoupon:
         """Return one coupon, by its id even if it is archived; raises Missing."""

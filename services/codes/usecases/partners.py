@@ -13,6 +13,7 @@ from services.codes.domain.pages import Page
 from services.codes.domain.partners import Partner, PartnerDraft, PartnerStatus, derived_prefixes
 from services.codes.domain.quota import Quota
 from services.codes.store import audit, partners
+from shared.bounded_counts import BoundedCount
 from shared.canonical import canonical_code
 from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce
@@ -98,6 +99,11 @@ class ReadPartners:
         """Return up to `limit` partners, newest first, older than `after`; a page by status may be short."""
         async with self.database.connection() as connection:
             return await partners.list_partners(connection, program_id, after, status, email, limit)
+
+    async def count(self, program_id: uuid.UUID, status: PartnerStatus | None, email: str | None) -> BoundedCount:
+        """Count the partners of a list."""
+        async with self.database.connection() as connection:
+            return await partners.count_partners(connection, program_id, status, email)
 
     async def one(self, actor: Actor, partner_id: uuid.UUID) -> Partner:
         """Return one partner with its quota; raises Missing."""

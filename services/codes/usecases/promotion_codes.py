@@ -27,7 +27,8 @@ from services.codes.domain.programs import Program
 from services.codes.domain.promotion_codes import CodeRef, PromotionCode, ShownCode, check_code_terms, check_window
 from services.codes.store import audit, coupons, partners, programs, promotion_codes
 from services.codes.usecases.announcements import code_updated
-from services.codes.usecases.read_promotion_codes import find_code, with_owners
+from services.codes.usecases.find_codes import find_code
+from services.codes.usecases.read_promotion_codes import with_owners
 from shared.canonical import canonical_code
 from shared.clock import Clock
 from shared.database.idempotency import AnswerOnce

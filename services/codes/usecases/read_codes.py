@@ -3,14 +3,19 @@
 import uuid
 from dataclasses import dataclass
 
-from services.codes.domain.codes import CodeStatus, IssuedCode
+from services.codes.domain.codes import IssuedCode, IssuedPage
 from services.codes.domain.coupons import id_in
 from services.codes.domain.errors import Missing
+from services.codes.domain.pages import Key
+from services.codes.domain.promotion_codes import CodeFilter
 from services.codes.store import codes
-from services.codes.store.codes import CodePage
+from services.codes.store.code_lists import Part
+from services.codes.usecases.find_codes import count_codes, find_page
+from shared.bounded_counts import BoundedCount
 from shared.canonical import canonical_code
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
+from shared.known_ids import NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,22 +25,18 @@ class ReadCodes:
     database: Database
     clock: Clock
 
-    async def __call__(
-        self, partner_id: uuid.UUID, after: uuid.UUID | None, limit: int, status: CodeStatus | None = None
-    ) -> CodePage:
-        """Return up to `limit` codes, newest first, older than `after`; a page by status may be short."""
+    async def __call__(self, program_id: uuid.UUID, wanted: CodeFilter, after: Key | None, limit: int) -> IssuedPage:
+        """Return up to `limit` codes of the filter's partner after a sort key; a page may be short before the end."""
+        now = self.clock()
         async with self.database.connection() as connection:
-            return await codes.list_codes(connection, partner_id, after, status, limit, self.clock())
+            page = await find_page(connection, program_id, wanted, Part(after, 0, limit), now)
+            found = await codes.read_issued(connection, wanted.partner_id or NOBODY, page.ids, now)
+        return IssuedPage(found, page.next_after)
 
-    async def by_reference(
-        self, partner_id: uuid.UUID, reference: str, status: CodeStatus | None = None, after: uuid.UUID | None = None
-    ) -> list[IssuedCode]:
-        """Return the code with the partner's reference, if it has the status and is older than `after`."""
+    async def count(self, program_id: uuid.UUID, wanted: CodeFilter) -> BoundedCount:
+        """Count the codes of the filter's partner."""
         async with self.database.connection() as connection:
-            code = await codes.find_reference(connection, partner_id, reference, self.clock())
-        if code is None or (status is not None and code.status != status) or (after is not None and code.id >= after):
-            return []
-        return [code]
+            return await count_codes(connection, program_id, wanted, self.clock())
 
     async def one(self, program_id: uuid.UUID, partner_id: uuid.UUID, text: str) -> IssuedCode:
         """Return the code that a text names; raises Missing, also for a code of another partner."""

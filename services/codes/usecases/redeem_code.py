@@ -13,7 +13,7 @@ from services.codes.domain.orders import NotApplied, RedeemOutcome, RedemptionPa
 from services.codes.domain.promotion_codes import CodeRef, PromotionCode, ShownCode, ShownCoupon
 from services.codes.integrations.redemption import RedemptionClient
 from services.codes.store import coupons, promotion_codes
-from services.codes.usecases.read_promotion_codes import find_code
+from services.codes.usecases.find_codes import find_code
 from shared.database.pool import Connection, Database
 from shared.times import parse_time
 

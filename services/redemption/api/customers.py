@@ -26,10 +26,8 @@ from shared.web import (
     ResponseModel,
     Route,
     data_response,
-    decode_cursor,
-    encode_cursor,
     invalid_fields,
-    page_response,
+    page_after,
     respond,
 )
 
@@ -93,9 +91,8 @@ async def _start(request: Request, kind: JobKind) -> web.StreamResponse:
 async def list_jobs(request: Request) -> web.StreamResponse:
     """List exports and erasures, newest first."""
     query = request.query(PageQuery)
-    after = decode_cursor(query.cursor, uuid.UUID)[0] if query.cursor is not None else None
-    jobs, last = await use_cases(request).read_customer_jobs(request.program_id, after, query.limit)
-    return page_response([_data(job) for job in jobs], None if last is None else encode_cursor(last))
+    jobs, last = await use_cases(request).read_customer_jobs(request.program_id, query.last_id, query.limit)
+    return page_after(query, [_data(job) for job in jobs], last)
 
 
 async def get(request: Request) -> web.StreamResponse:

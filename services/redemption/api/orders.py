@@ -6,14 +6,14 @@ from aiohttp import web
 from pydantic import Field
 
 from services.redemption.api.context import order_ref, use_cases
-from services.redemption.api.rejections import RejectionData, rejection_data
+from services.redemption.api.rejections import RejectionData, RejectionQuery, rejection_data
 from services.redemption.api.reservations import ReservationData, reservation_data
 from services.redemption.api.shapes import LineDiscountData, RedemptionData, redemption_data
 from services.redemption.domain.books import OrderBook, Reservation
 from services.redemption.domain.totals import totals_of
 from services.redemption.domain.voiding import notice
 from services.redemption.usecases.read_orders import ShownOrder
-from shared.web import Data, Moment, Request, ResponseModel, Route, data_response, encode_cursor
+from shared.web import Data, Moment, Request, ResponseModel, Route, data_response
 
 
 class RefundData(ResponseModel):
@@ -114,7 +114,7 @@ def _data(reference: str, shown: ShownOrder, *, test: bool) -> OrderData:
         redemptions=[redemption_data(redemption) for redemption in order.redemptions],
         reservation=_reservation(reference, order, test=test),
         rejections=[rejection_data(rejection, test=test) for rejection in shown.rejections.rejections],
-        rejections_cursor=None if more is None else encode_cursor(*more),
+        rejections_cursor=None if more is None else RejectionQuery(order_ref=reference).cursor_after(*more),
         notice=notice(order),
         is_test=test,
     )

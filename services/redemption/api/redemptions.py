@@ -37,10 +37,11 @@ from services.redemption.usecases.purchases import CompletedCheckout, purchase_o
 from shared.events.envelope import trusted
 from shared.idempotency import Answer, Once
 from shared.web import (
+    CountedPage,
+    CountedQuery,
     Data,
     Instant,
     InstantOrDate,
-    Page,
     PageQuery,
     QueryAddress,
     Request,
@@ -49,8 +50,6 @@ from shared.web import (
     Text,
     data_answer,
     data_response,
-    decode_cursor,
-    encode_cursor,
     invalid_field,
     page_response,
     respond,
@@ -86,7 +85,7 @@ class CountedRedemption(RedemptionData):
     coupon_times_redeemed: int | None = Field(description="Null if the coupon never had a limit.")
 
 
-class RedemptionQuery(PageQuery):
+class RedemptionQuery(PageQuery, CountedQuery):
     """Filters of the list of redemptions."""
 
     code: Text | None = Field(None, description="A code in any spelling, or the codes that had the string before it.")
@@ -172,7 +171,7 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
     customer = Buyer(query.customer_id, query.customer_email).key
     if query.customer_email is not None and customer is None:
         raise invalid_field("customer_email", "The customer_email parameter must be an e-mail address.")
-    last = decode_cursor(query.cursor, datetime, uuid.UUID) if query.cursor is not None else None
+    last = query.position(datetime, uuid.UUID)
     resolve = use_cases(request).resolve_days
     since, before = await resolve(request.program_id, query.occurred_from, query.occurred_before)
     wanted = RedemptionFilter(
@@ -186,9 +185,11 @@ async def list_redemptions(request: Request) -> web.StreamResponse:
         occurred_before=before,
         customer_key=customer,
     )
-    page = await use_cases(request).read_redemptions(wanted, query.code, query.coupon_id, last, query.limit)
+    read = use_cases(request).read_redemptions
+    page = await read(wanted, query.code, query.coupon_id, last, query.limit)
+    count = await read.count(wanted, query.code, query.coupon_id) if query.count else None
     shown = [redemption_data(redemption) for redemption in page.redemptions]
-    return page_response(shown, None if page.next_after is None else encode_cursor(*page.next_after))
+    return page_response(shown, None if page.next_after is None else query.cursor_after(*page.next_after), count)
 
 
 _route = partial(Route, tag="checkout", security="bearer", scope="checkout", family="management")
@@ -226,7 +227,7 @@ ROUTES: Final = (
         "there is a `meta.next_cursor`.",
         scope=("checkout", "manage"),
         query=RedemptionQuery,
-        responses={200: Page[RedemptionData]},
+        responses={200: CountedPage[RedemptionData]},
     ),
     _route(
         method="GET",

@@ -12,23 +12,22 @@ from services.redemption.api.shapes import OrderFilter
 from services.redemption.domain.reasons import Reason
 from services.redemption.domain.rejections import Door, Rejection, RejectionFilter
 from shared.web import (
+    CountedPage,
+    CountedQuery,
     InstantOrDate,
     Moment,
-    Page,
     PageQuery,
     Request,
     ResponseModel,
     Route,
     TenantId,
     Text,
-    decode_cursor,
-    encode_cursor,
     page_response,
     window,
 )
 
 
-class RejectionQuery(PageQuery):
+class RejectionQuery(PageQuery, CountedQuery):
     """The refused tries to list; every given filter must match."""
 
     order_ref: OrderFilter | None = None
@@ -74,7 +73,7 @@ class RejectionData(ResponseModel):
 async def list_all(request: Request) -> web.StreamResponse:
     """List refused tries."""
     query = request.query(RejectionQuery)
-    last = decode_cursor(query.cursor, datetime, uuid.UUID) if query.cursor is not None else None
+    last = query.position(datetime, uuid.UUID)
     since, before = await use_cases(request).resolve_days(
         request.program_id, query.occurred_from, query.occurred_before, is_whole_day=True
     )
@@ -87,9 +86,11 @@ async def list_all(request: Request) -> web.StreamResponse:
         occurred_from=since,
         occurred_before=before,
     )
-    page = await use_cases(request).read_rejections(wanted, query.code, last, query.limit)
+    read = use_cases(request).read_rejections
+    page = await read(wanted, query.code, last, query.limit)
+    count = await read.count(wanted, query.code) if query.count else None
     shown = [rejection_data(rejection, test=request.is_test) for rejection in page.rejections]
-    return page_response(shown, None if page.next_after is None else encode_cursor(*page.next_after))
+    return page_response(shown, None if page.next_after is None else query.cursor_after(*page.next_after), count)
 
 
 def rejection_data(rejection: Rejection, *, test: bool) -> RejectionData:
@@ -127,6 +128,6 @@ ROUTES: Final = (
         scope=("checkout", "manage"),
         family="management",
         query=RejectionQuery,
-        responses={200: Page[RejectionData]},
+        responses={200: CountedPage[RejectionData]},
     ),
 )

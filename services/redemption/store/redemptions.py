@@ -3,10 +3,12 @@
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from services.redemption.domain.books import HeldCode, Redemption, Reservation
 from services.redemption.domain.listing import Place, RedemptionFilter, RedemptionPage
+from shared.bounded_counts import MOST_COUNTED, MOST_SCANNED, BoundedCount
+from shared.database.bounded_counts import count_of_rows
 from shared.database.pool import Connection, affected
 from shared.database.rows import Rows, Statement, Values
 from shared.known_ids import FIRST_ID, LAST_ID
@@ -165,27 +167,37 @@ async def list_redemptions(
     connection: Connection, wanted: RedemptionFilter, last: Place | None, limit: int, scanned: int = SCANNED_PER_PAGE
 ) -> RedemptionPage:
     """Return up to `limit` redemptions after the last one of the previous page, latest first."""
+    rows = await _listed(connection, wanted, last, limit + 1, scanned)
+    places = sorted(((row["occurred_at"], row["id"]) for row in rows if not row["is_mark"]), reverse=True)
+    found = await read_redemptions(connection, wanted.program_id, [place[1] for place in places[:limit]])
+    if len(places) > limit:
+        return RedemptionPage(found, places[limit - 1])
+    return RedemptionPage(found, next(((row["occurred_at"], row["id"]) for row in rows if row["is_mark"]), None))
+
+
+async def count_redemptions(connection: Connection, wanted: RedemptionFilter) -> BoundedCount:
+    """Count the redemptions of a list."""
+    rows = await _listed(connection, wanted, None, MOST_COUNTED + 1, MOST_SCANNED)
+    return count_of_rows(rows)
+
+
+async def _listed(
+    connection: Connection, wanted: RedemptionFilter, last: Place | None, limit: int, scanned: int
+) -> list[Any]:
     way = _way(wanted)
-    bound = limit + 1 if _is_all(wanted, way) else max(scanned, limit + 1)
     before, before_id = _before(wanted, last)
     listed = {
         **_WANTED.of(wanted),
         "since": wanted.occurred_from or _FIRST,
         "before": before,
         "before_id": before_id,
-        "limit": limit + 1,
-        "scanned": bound,
+        "limit": limit,
+        "scanned": limit if _is_all(wanted, way) else max(scanned, limit),
     }
     if way == "codes":
         # Found by program and string, so they belong to the program.
-        rows = await connection.fetch(*LIST_OF_CODES(**listed))
-    else:
-        rows = await connection.fetch(*LIST_REDEMPTIONS(**listed, program_id=wanted.program_id, way=way))
-    places = sorted(((row["occurred_at"], row["id"]) for row in rows if not row["is_mark"]), reverse=True)
-    found = await read_redemptions(connection, wanted.program_id, [place[1] for place in places[:limit]])
-    if len(places) > limit:
-        return RedemptionPage(found, places[limit - 1])
-    return RedemptionPage(found, next(((row["occurred_at"], row["id"]) for row in rows if row["is_mark"]), None))
+        return await connection.fetch(*LIST_OF_CODES(**listed))
+    return await connection.fetch(*LIST_REDEMPTIONS(**listed, program_id=wanted.program_id, way=way))
 
 
 async def find_codes(connection: Connection, program_id: uuid.UUID, canonical: str) -> list[uuid.UUID]:

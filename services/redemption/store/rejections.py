@@ -4,11 +4,13 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from services.redemption.domain.listing import Place
 from services.redemption.domain.reasons import Reason
 from services.redemption.domain.rejections import Door, Rejection, RejectionFilter, RejectionPage
+from shared.bounded_counts import MOST_COUNTED, MOST_SCANNED, BoundedCount
+from shared.database.bounded_counts import count_of_rows
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement, Values
 from shared.known_ids import FIRST_ID, LAST_ID
@@ -113,10 +115,27 @@ async def list_rejections(
     connection: Connection, wanted: RejectionFilter, last: Place | None, limit: int, scanned: int = SCANNED_PER_PAGE
 ) -> RejectionPage:
     """Return up to `limit` refused tries after the last one of the previous page, latest first."""
+    rows = await _listed(connection, wanted, last, limit + 1, scanned)
+    found = [_rejection(row) for row in rows if not row["is_mark"]]
+    mark = next(((row["occurred_at"], row["id"]) for row in rows if row["is_mark"]), None)
+    found.sort(key=_place, reverse=True)
+    if len(found) > limit:
+        return RejectionPage(found[:limit], _place(found[limit - 1]))
+    return RejectionPage(found, mark)
+
+
+async def count_rejections(connection: Connection, wanted: RejectionFilter) -> BoundedCount:
+    """Count the refused tries of a list."""
+    return count_of_rows(await _listed(connection, wanted, None, MOST_COUNTED + 1, MOST_SCANNED))
+
+
+async def _listed(
+    connection: Connection, wanted: RejectionFilter, last: Place | None, limit: int, scanned: int
+) -> list[Any]:
     way = _way(wanted)
     end = (_LAST, LAST_ID) if wanted.occurred_before is None else (wanted.occurred_before, FIRST_ID)
     before, before_id = end if last is None else min(last, end)
-    rows = await connection.fetch(
+    return await connection.fetch(
         *LIST_REJECTIONS(
             program_id=wanted.program_id,
             order_ref=wanted.order_ref,
@@ -127,17 +146,11 @@ async def list_rejections(
             since=wanted.occurred_from or _FIRST,
             before=before,
             before_id=before_id,
-            limit=limit + 1,
-            scanned=limit + 1 if _is_all(wanted, way) else max(scanned, limit + 1),
+            limit=limit,
+            scanned=limit if _is_all(wanted, way) else max(scanned, limit),
             way=way,
         )
     )
-    found = [_rejection(row) for row in rows if not row["is_mark"]]
-    mark = next(((row["occurred_at"], row["id"]) for row in rows if row["is_mark"]), None)
-    found.sort(key=_place, reverse=True)
-    if len(found) > limit:
-        return RejectionPage(found[:limit], _place(found[limit - 1]))
-    return RejectionPage(found, mark)
 
 
 def _place(rejection: Rejection) -> Place:

@@ -8,11 +8,11 @@ from services.redemption.domain.books import Redemption
 from services.redemption.domain.errors import Missing
 from services.redemption.domain.listing import Place, RedemptionFilter, RedemptionPage
 from services.redemption.store import redemptions
+from shared.bounded_counts import BoundedCount, bounded_count
 from shared.canonical import canonical_code
 from shared.database.pool import Connection, Database
 
 _ID_LENGTH: Final = 36
-_NOTHING: Final = RedemptionPage((), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +47,36 @@ class ReadRedemptions:
         `code` may have any spelling, `coupon` is an id or a uuid_code.
         """
         async with self.database.connection() as connection:
-            if coupon is not None:
-                coupon_id = await coupon_named(connection, wanted.program_id, coupon)
-                if coupon_id is None:
-                    return _NOTHING
-                wanted = replace(wanted, coupon_id=coupon_id)
-            if code is not None:
-                try:
-                    canonical = canonical_code(code)
-                except ValueError:
-                    return _NOTHING
-                code_ids = await redemptions.find_codes(connection, wanted.program_id, canonical)
-                wanted = replace(wanted, code_ids=code_ids)
-            return await redemptions.list_redemptions(connection, wanted, last, limit)
+            resolved = await _resolved(connection, wanted, code, coupon)
+            if resolved is None:
+                return RedemptionPage((), None)
+            return await redemptions.list_redemptions(connection, resolved, last, limit)
+
+    async def count(self, wanted: RedemptionFilter, code: str | None, coupon: str | None) -> BoundedCount:
+        """Count the redemptions of a list."""
+        async with self.database.connection() as connection:
+            resolved = await _resolved(connection, wanted, code, coupon)
+            if resolved is None:
+                return bounded_count(0, is_whole=True)
+            return await redemptions.count_redemptions(connection, resolved)
+
+
+async def _resolved(
+    connection: Connection, wanted: RedemptionFilter, code: str | None, coupon: str | None
+) -> RedemptionFilter | None:
+    """Return the filter with the codes and the coupon that are named; None if a name finds nothing."""
+    if coupon is not None:
+        coupon_id = await coupon_named(connection, wanted.program_id, coupon)
+        if coupon_id is None:
+            return None
+        wanted = replace(wanted, coupon_id=coupon_id)
+    if code is not None:
+        try:
+            canonical = canonical_code(code)
+        except ValueError:
+            return None
+        wanted = replace(wanted, code_ids=await redemptions.find_codes(connection, wanted.program_id, canonical))
+    return wanted
 
 
 async def coupon_named(connection: Connection, program_id: uuid.UUID, named: str) -> uuid.UUID | None:

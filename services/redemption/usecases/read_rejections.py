@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 from services.redemption.domain.listing import Place
 from services.redemption.domain.rejections import RejectionFilter, RejectionPage
-from services.redemption.store.rejections import list_rejections
+from services.redemption.store.rejections import count_rejections, list_rejections
+from shared.bounded_counts import BoundedCount
 from shared.canonical import canonical_code
 from shared.database.pool import Database
 
@@ -19,14 +20,19 @@ class ReadRejections:
         self, wanted: RejectionFilter, code: str | None, last: Place | None, limit: int
     ) -> RejectionPage:
         """Return up to `limit` refused tries after the last one, latest first; `code` in any spelling."""
-        if code is not None:
-            wanted = replace(wanted, canonical=_looked_for(code))
         async with self.database.connection() as connection:
-            return await list_rejections(connection, wanted, last, limit)
+            return await list_rejections(connection, _resolved(wanted, code), last, limit)
+
+    async def count(self, wanted: RejectionFilter, code: str | None) -> BoundedCount:
+        """Count the refused tries of a list."""
+        async with self.database.connection() as connection:
+            return await count_rejections(connection, _resolved(wanted, code))
 
 
-def _looked_for(code: str) -> str:
+def _resolved(wanted: RejectionFilter, code: str | None) -> RejectionFilter:
+    if code is None:
+        return wanted
     try:
-        return canonical_code(code)
+        return replace(wanted, canonical=canonical_code(code))
     except ValueError:
-        return code
+        return replace(wanted, canonical=code)

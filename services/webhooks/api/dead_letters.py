@@ -99,7 +99,7 @@ async def list_dead_letters(request: Request) -> web.StreamResponse:
     query = request.query(DeadLetterQuery)
     chosen = DeadLetterFilter(query.endpoint_id, query.event_type, query.since, query.reason)
     page = await use_cases(request).read_deliveries.dead_letters(owner(request), chosen, query.last_id, query.limit)
-    return page_after([dead_letter_data(each, test=request.is_test) for each in page.letters], page.next_after)
+    return page_after(query, [dead_letter_data(each, test=request.is_test) for each in page.letters], page.next_after)
 
 
 @_ROUTES.post(

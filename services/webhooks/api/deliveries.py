@@ -21,9 +21,10 @@ from services.webhooks.domain.names import attempt_of, message_id_of
 from services.webhooks.domain.shown_deliveries import DeliveryFilter
 from services.webhooks.usecases.code_keys import code_key
 from shared.web import (
+    CountedPage,
+    CountedQuery,
     Data,
     Instant,
-    Page,
     PageQuery,
     Request,
     Routes,
@@ -36,7 +37,7 @@ from shared.web import (
 )
 
 
-class DeliveriesOfEndpointQuery(PageQuery):
+class DeliveriesOfEndpointQuery(PageQuery, CountedQuery):
     """Filters of the list of an endpoint's deliveries."""
 
     status: ShownStatus | None = Field(
@@ -70,7 +71,7 @@ _ROUTES: Final = Routes(
 )
 
 
-@_ROUTES.get("/deliveries", Page[DeliveryData], query=DeliveryQuery)
+@_ROUTES.get("/deliveries", CountedPage[DeliveryData], query=DeliveryQuery)
 async def list_deliveries(request: Request) -> web.StreamResponse:
     """List deliveries.
 
@@ -82,7 +83,7 @@ async def list_deliveries(request: Request) -> web.StreamResponse:
 
 @_ROUTES.get(
     "/endpoints/{endpoint_id}/deliveries",
-    Page[DeliveryData],
+    CountedPage[DeliveryData],
     query=DeliveriesOfEndpointQuery,
     refusals={404: "No such endpoint, or it belongs to another account"},
 )
@@ -110,8 +111,12 @@ async def _page(
         until=query.until,
         code_key=_code_key(request, query),
     )
-    page = await use_cases(request).read_deliveries.page(owner(request), chosen, query.last_id, query.limit)
-    return page_after([delivery_data(each, test=request.is_test) for each in page.deliveries], page.next_after)
+    read = use_cases(request).read_deliveries
+    page = await read.page(owner(request), chosen, query.last_id, query.limit)
+    count = await read.count(owner(request), chosen) if query.count else None
+    return page_after(
+        query, [delivery_data(each, test=request.is_test) for each in page.deliveries], page.next_after, count
+    )
 
 
 def _code_key(request: Request, query: DeliveriesOfEndpointQuery) -> uuid.UUID | None:

@@ -109,7 +109,7 @@ async def list_all(request: Request) -> web.StreamResponse:
         before=query.last_id,
         limit=query.limit,
     )
-    return page_after([endpoint_data(each) for each in page.endpoints], page.next_after)
+    return page_after(query, [endpoint_data(each) for each in page.endpoints], page.next_after)
 
 
 @_ROUTES.get("/{endpoint_id}", Data[EndpointData], versioned=True)

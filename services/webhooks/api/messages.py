@@ -28,8 +28,6 @@ from shared.web import (
     TenantId,
     Text,
     data_response,
-    decode_cursor,
-    encode_cursor,
     field_error,
     not_found,
     page_response,
@@ -153,10 +151,10 @@ async def list_messages(request: Request) -> web.StreamResponse:
     A page can be short or empty without being the last: continue while `meta.next_cursor` is not null.
     """
     query = request.query(MessageQuery)
-    before = None if query.cursor is None else decode_cursor(query.cursor, datetime, uuid.UUID)
+    before = query.position(datetime, uuid.UUID)
     chosen = MessageFilter(query.event_type, query.since, query.until)
     page = await use_cases(request).messages.page(owner(request), chosen, before, query.limit)
-    cursor = encode_cursor(*page.next_after) if page.next_after else None
+    cursor = query.cursor_after(*page.next_after) if page.next_after else None
     return page_response([ListedMessageData.of(each, is_test=request.is_test) for each in page.messages], cursor)
 
 

@@ -138,7 +138,7 @@ async def list_all(request: Request) -> web.StreamResponse:
     """List replays."""
     query = request.query(ReplayQuery)
     page = await use_cases(request).replays.page(owner(request), query.endpoint_id, query.last_id, query.limit)
-    return page_after([replay_data(each) for each in page.replays], page.next_after)
+    return page_after(query, [replay_data(each) for each in page.replays], page.next_after)
 
 
 @_ROUTES.get("/{replay_id}", Data[ReplayData])

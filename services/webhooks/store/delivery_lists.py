@@ -26,6 +26,8 @@ from services.webhooks.store.queue_lists import (
     MOST_SORTED,
     SORTED_PER_ENDPOINT,
 )
+from shared.bounded_counts import MOST_COUNTED, BoundedCount
+from shared.database.bounded_counts import count_of_rows
 from shared.database.filters import like_pattern
 from shared.database.pool import Connection
 from shared.database.rows import Statement
@@ -184,6 +186,11 @@ async def list_page(
     rows = await _rows(connection, owner, chosen, before, limit + 1, now)
     found, next_after = cut(rows, limit)
     return DeliveryPage([to_delivery(row) for row in found], next_after)
+
+
+async def count(connection: Connection, owner: Owner, chosen: DeliveryFilter, now: datetime) -> BoundedCount:
+    """Count the deliveries of a list."""
+    return count_of_rows(await _rows(connection, owner, chosen, None, MOST_COUNTED + 1, now))
 
 
 async def _rows(

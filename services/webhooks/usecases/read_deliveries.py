@@ -13,6 +13,7 @@ from services.webhooks.domain.shown_deliveries import (
     DeliveryPage,
 )
 from services.webhooks.store import dead_letter_lists, deliveries, delivery_lists
+from shared.bounded_counts import BoundedCount
 from shared.clock import Clock
 from shared.database.pool import Database
 
@@ -36,6 +37,11 @@ class ReadDeliveries:
         """Return up to `limit` deliveries, the newest first; a page may be short without being the last."""
         async with self.database.connection() as connection:
             return await delivery_lists.list_page(connection, owner, chosen, before, limit, self.clock())
+
+    async def count(self, owner: Owner, chosen: DeliveryFilter) -> BoundedCount:
+        """Count the deliveries of a list."""
+        async with self.database.connection() as connection:
+            return await delivery_lists.count(connection, owner, chosen, self.clock())
 
     async def dead_letters(
         self, owner: Owner, chosen: DeadLetterFilter, before: uuid.UUID | None, limit: int

@@ -11,7 +11,7 @@ from pydantic import Field
 from shared.events.history import HistoryFilter, PastEvent
 from shared.web.models import Instant, Moment, ResponseModel, Text, window
 from shared.web.operator.context import COMMON, OPERATING
-from shared.web.paging import Page, PageQuery, decode_cursor, encode_cursor
+from shared.web.paging import Page, PageQuery
 from shared.web.problems import invalid_field
 from shared.web.request import Request
 from shared.web.responses import page_response
@@ -51,9 +51,9 @@ async def list_events(request: Request) -> web.StreamResponse:
     """
     query = request.query(HistoryQuery)
     wanted = HistoryFilter(query.type, _program_id(query.program_id), query.since, query.until)
-    after = None if query.cursor is None else decode_cursor(query.cursor, datetime, uuid.UUID)
+    after = query.position(datetime, uuid.UUID)
     page = await request.dependency(OPERATING).history.page(wanted, after, query.limit)
-    cursor = encode_cursor(*page.next_after) if page.next_after else None
+    cursor = query.cursor_after(*page.next_after) if page.next_after else None
     account = request.account
     # The content may be about customers.
     has_body = query.bodies == "true" and (account is None or account.may_change)

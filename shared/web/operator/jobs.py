@@ -59,7 +59,9 @@ async def list_jobs(request: Request) -> web.StreamResponse:
     query = request.query(JobQuery)
     is_finished = None if query.is_finished is None else query.is_finished == "true"
     page = await request.dependency(OPERATING).jobs.page(query.last_id, query.limit, is_finished)
-    return page_after([OperatedJobData.of(job, is_test=is_test(job.program_id)) for job in page.jobs], page.next_after)
+    return page_after(
+        query, [OperatedJobData.of(job, is_test=is_test(job.program_id)) for job in page.jobs], page.next_after
+    )
 
 
 @CANCELLING.post(

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from shared.events.operating import DeadLetter, LetterChoice
 from shared.web.models import Data, Int, Moment, RequestModel, ResponseModel, Text, field_error
 from shared.web.operator.context import COMMON, OPERATING, OperatesQueues, act_of
-from shared.web.paging import Page, PageQuery, decode_cursor, encode_cursor
+from shared.web.paging import Page, PageQuery
 from shared.web.problems import not_found, nothing_at
 from shared.web.request import Request
 from shared.web.responses import data_response, page_response
@@ -165,9 +165,10 @@ async def list_letters(request: Request) -> web.StreamResponse:
     or empty before the end.
     """
     queues, query = _queues(request), request.query(LetterQuery)
-    skip = 0 if query.cursor is None else max(0, decode_cursor(query.cursor, int)[0])
+    last = query.position(int)
+    skip = 0 if last is None else max(0, last[0])
     page = await queues.page(LetterChoice(reason=query.reason), skip, query.limit)
-    cursor = None if page.next_skip is None else encode_cursor(page.next_skip)
+    cursor = None if page.next_skip is None else query.cursor_after(page.next_skip)
     letters = [LetterData(**_summary(each)) for each in page.letters]
     return page_response(letters, cursor)
 

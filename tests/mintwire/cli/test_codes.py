@@ -13,6 +13,10 @@ async def test_a_code_is_generated_listed_and_shown_in_any_spelling(mintwire: Mi
     assert (shown["code"], shown["status"]) == (made["code"], "active")
     assert [code["code"] for code in await mintwire.json("code", "list")] == [made["code"]]
     assert await mintwire.json("code", "list", "--status", "redeemed") == []
+    assert [code["code"] for code in await mintwire.json("code", "list", "--prefix", "fl0wer")] == [made["code"]]
+    assert await mintwire.json("code", "list", "--prefix", "fl0wer", "--created-before", "2026-01-01") == []
+    assert "1 match" in (await mintwire("code", "list", "--count")).err
+    assert "code_prefix" in (await mintwire("code", "list", "--prefix", "flo", code=1)).err
     assert made["code"] in (await mintwire("code", "list")).out
 
 

@@ -54,12 +54,18 @@ async def test_codes_are_made_listed_shown_changed_and_archived_as_the_program(
         (("--customer", "c1"), ["SPRING-VIP"]),
         (("--external-id", "x1", "--active"), ["SPRING-VIP"]),
         (("--no-active",), []),
+        (("--program", "--prefix", "spr1ng-v"), ["SPRING-VIP"]),
+        (("--program", "--created-before", "2026-01-01"), []),
+        (("--batch", "0192a3b4-0000-7000-8000-000000000000"), []),
     ):
         assert [code["code"] for code in await mintwire.json("code", "list", *options)] == codes, options
     shown = (await mintwire("code", "list", "--coupon", "spring")).out
     assert "spring" in shown
     assert made["created_by_key_id"] in shown
-    assert "--active" in (await mintwire("code", "list", "--coupon", "spring", "--status", "active", code=2)).err
+    told = await mintwire("code", "list", "--coupon", "spring", "--status", "active", "--count", "--limit", "1")
+    assert "2 match" in told.err
+    assert "2 match" in (await mintwire("coupon", "list", "--count")).err
+    assert "1 match" in (await mintwire("partner", "list", "--count")).err
     assert (await mintwire.json("code", "show", "spring vip", "--program"))["id"] == made["id"]
     changed = await mintwire.json("code", "update", "SPRING-VIP", "--no-active", "--no-partner", "--rename", "VIP")
     assert (changed["code"], changed["active"], changed["partner_id"]) == ("VIP", False, None)

@@ -12,8 +12,8 @@ import pytest
 from services.codes.store import (
     audit,
     batches,
+    code_lists,
     code_orders,
-    codes,
     coupons,
     jobs,
     keys,
@@ -34,24 +34,13 @@ MANY = 40_000
 PAGE, BOUND = 51, 2_000
 _LAST_ID, _FIRST_ID = uuid.UUID(int=2**128 - 1), uuid.UUID(int=0)
 STORES = (
-    *(
-        audit,
-        batches,
-        code_orders,
-        codes,
-        coupons,
-        jobs,
-        keys,
-        operated_jobs,
-        partners,
-        programs,
-        promotion_codes,
-        quota,
-    ),
-    selected_codes,
+    *(audit, batches, code_lists, code_orders, coupons, jobs, keys, operated_jobs, partners, programs, promotion_codes),
+    *(quota, selected_codes),
 )
 _HELD = (
     "LIST_",
+    "SCAN_",
+    "FIND_MATCHING",
     "PURGE_",
     "NEWEST_",
     "PAGE_",
@@ -184,11 +173,16 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
     now = datetime.now(UTC)
     found: list[tuple[str, tuple[Any, ...]]] = []
     no_coupon = {"external_id": None, "name": None, "is_active": None}
-    of_crowd = {"scanned": 1000, "coupon": None, "partner": None}
+    of_none = {"coupon": None, "customer": None, "batch": None}
+    prefixed = {"after": "", "scanned": 1000}
+    every = dict.fromkeys(("coupon_id", "partner_id", "customer_id", "batch_id", "prefix", "is_active"))
+    every |= dict.fromkeys(("created_from", "created_before"))
+    thousand = [uuid.UUID(f"{n:012x}70008{n:015x}") for n in range(1, 1001)]
     for program in (of["program"], nobody):
         for after in (_LAST_ID, middle):
             page = {"program": program, "before": after, "limit": PAGE}
             part = {**page, "offset": 0}
+            span = {"program": program, "before": after, "first": _FIRST_ID, "scanned": 1000}
             found += [
                 named(jobs, "LIST_JOBS", page, kind=None, state=None, scanned=PAGE),
                 named(jobs, "LIST_JOBS", page, kind="import", state="failed", scanned=1000),
@@ -203,10 +197,13 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
                 ("LIST_KEYS", (program, None, after, PAGE)),
                 ("LIST_KEYS", (program, of["many"], after, PAGE)),
                 ("LIST_KEYS", (program, of["few"], after, PAGE)),
-                named(promotion_codes, "LIST_OF_PROGRAM", part, coupon=None, is_active=None, scanned=PAGE),
-                named(promotion_codes, "LIST_OF_PROGRAM", part, coupon=None, is_active=False, scanned=1000),
-                named(promotion_codes, "LIST_OF_CUSTOMER", part, of_crowd, customer="crowd", is_active=False),
-                named(promotion_codes, "LIST_OF_CUSTOMER", part, of_crowd, customer="nobody", is_active=None),
+                named(code_lists, "SCAN_BY_ID", span, of_none, way="program"),
+                named(code_lists, "SCAN_BY_ID", span, of_none, way="coupon", coupon=of["single"]),
+                named(code_lists, "SCAN_BY_ID", span, of_none, way="customer", customer="crowd"),
+                named(code_lists, "SCAN_BY_ID", span, of_none, way="customer", customer="nobody"),
+                named(code_lists, "SCAN_BY_ID", span, of_none, way="batch", batch=of["batch"]),
+                named(code_lists, "SCAN_BY_PREFIX", prefixed, program=program, prefix="N1", end="N1\U0010ffff"),
+                named(code_lists, "SCAN_BY_PREFIX", prefixed, program=program, prefix="X", end="Y"),
                 ("TAKEN_PREFIXES", (program, [f"ACME{n}" for n in range(10)])),
                 ("NEXT_COUPON", (program, _FIRST_ID, None)),
                 ("NEXT_COUPON", (program, middle, None)),
@@ -215,14 +212,11 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
     for after in (_LAST_ID, middle):
         for partner in (of["many"], of["few"], nobody):
             for coupon in (None, of["single"], of["sixty"][2]):
-                for is_active, bound in ((None, PAGE), (False, 1000)):
-                    part = {"program": of["program"], "partner": partner, "coupon": coupon, "is_active": is_active}
-                    part |= {"before": after, "offset": 0, "limit": PAGE, "scanned": bound}
-                    found.append(named(promotion_codes, "LIST_OF_PARTNER", part, most_coupons=50, most_other=1000))
-            own = {"partner": partner, "before": after, "now": now, "limit": PAGE}
-            own |= {"most_coupons": 50, "most_other": 500}
-            found.append(named(codes, "LIST_CODES", own, status=None, scanned=PAGE))
-            found.append(named(codes, "LIST_CODES", own, status="expired", scanned=500))
+                for first in (_FIRST_ID, middle):
+                    span = {"before": after, "first": first, "enough": PAGE, "most_coupons": 50, "most_other": 1000}
+                    span |= {"program": of["program"], "partner": partner, "coupon": coupon}
+                    found.append(named(code_lists, "SCAN_OF_PARTNER", span, scanned=PAGE))
+                    found.append(named(code_lists, "SCAN_OF_PARTNER", span, scanned=1000))
             found.append(("LIST_LEDGER", (partner, after, PAGE)))
             found += orders_of(of["program"], partner, after)
         found.append(("LIST_MADE_KEYS", (of["batch"], of["program"], after, PAGE)))
@@ -236,6 +230,7 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
             rest = {"action": None, "since": None, "until": None, "before": after, "limit": PAGE, "scanned": 1000}
             found.append(named(audit, "LIST_ENTRIES", whose, rest, way=way))
     found += [
+        named(code_lists, "FIND_MATCHING", every, program_id=of["program"], ids=thousand, status="redeemed", now=now),
         named(selected_codes, "PAGE_OF_IDS", stretch(of["program"], of["single"], "coupon")),
         named(selected_codes, "PAGE_OF_IDS", stretch(of["program"], of["single"], "partner", partner_id=of["few"])),
         named(selected_codes, "PAGE_OF_IDS", stretch(of["program"], nobody, "batch", batch_id=of["batch"])),

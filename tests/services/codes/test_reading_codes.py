@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -10,8 +11,10 @@ import pytest
 
 from services.codes.domain.code_selection import CodeSelection, Place
 from services.codes.domain.codes import CodeStatus
-from services.codes.store import audit, batches, codes, coupons, promotion_codes, selected_codes
-from services.codes.store.codes import FIND_CODE, LIST_CODES, list_codes
+from services.codes.domain.pages import Key
+from services.codes.store import audit, batches, code_lists, coupons, promotion_codes, selected_codes
+from services.codes.store.code_lists import Part, Wanted, list_ids
+from services.codes.store.codes import FIND_CODE, FIND_REFERENCE, READ_ISSUED, read_issued
 from services.codes.store.quota import LIST_LEDGER
 from services.codes.store.usage import LOCK_CODES, UPDATE_CODES
 from services.codes.usecases import walk_codes
@@ -27,36 +30,42 @@ REDEEM = "UPDATE promotion_codes SET times_redeemed = 1 WHERE code = ANY ($1::te
 async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(service: Service, program: Owner) -> None:
     partner = await service.partner(program, quota=12)
     codes = [(await service.generate(partner)).body["code"] for _ in range(12)][::-1]
-    wanted = [codes[0], codes[1], codes[7], codes[11]]
+    expected = [codes[0], codes[1], codes[7], codes[11]]
+    wanted = Wanted(
+        program_id=uuid.UUID(program.id),
+        now=service.clock.now,
+        partner_id=uuid.UUID(partner.id),
+        status="redeemed",
+    )
     async with service.pool.connection() as connection:
-        await connection.execute(REDEEM, wanted)
+        await connection.execute(REDEEM, expected)
         found: list[str] = []
-        after: uuid.UUID | None = None
+        after: Key | None = None
         pages = 0
         while True:
-            page = await list_codes(
-                connection, uuid.UUID(partner.id), after, "redeemed", 1, service.clock.now, scanned=3
-            )
-            found += [code.code for code in page.codes]
+            page = await list_ids(connection, wanted, Part(after, 0, 1), scanned=3)
+            read = await read_issued(connection, uuid.UUID(partner.id), page.ids, service.clock.now)
+            found += [code.code for code in read]
             pages += 1
             if (after := page.next_after) is None:
                 break
-    assert found == wanted
+    assert found == expected
     assert pages <= 6
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        *(LIST_CODES, FIND_CODE, LOCK_CODES, UPDATE_CODES, LIST_LEDGER, FIND_ANSWERS),
-        *(promotion_codes.LIST_OF_PROGRAM, promotion_codes.LIST_OF_PARTNER, promotion_codes.LIST_OF_CUSTOMER),
+        *(READ_ISSUED, FIND_CODE, FIND_REFERENCE, LOCK_CODES, UPDATE_CODES, LIST_LEDGER, FIND_ANSWERS),
+        *(code_lists.SCAN_BY_ID, code_lists.SCAN_OF_PARTNER, code_lists.SCAN_BY_PREFIX, code_lists.FIND_MATCHING),
         *(promotion_codes.NEWEST_OF_COUPONS, promotion_codes.FIND_BY_CANONICAL, promotion_codes.FIND_BY_EXTERNAL_ID),
         *(promotion_codes.READ_CODES, coupons.HAS_MORE_CODES, coupons.ARCHIVE_CODES, coupons.LOCK_CODES),
         *(audit.LIST_ENTRIES, selected_codes.PAGE_OF_IDS, selected_codes.COUPON_OF_BATCH, batches.LIST_BATCH),
     ],
     ids=[
-        *("LIST_CODES", "FIND_CODE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWERS", "LIST_OF_PROGRAM"),
-        *("LIST_OF_PARTNER", "LIST_OF_CUSTOMER", "NEWEST_OF_COUPONS", "FIND_BY_CANONICAL", "FIND_BY_EXTERNAL_ID"),
+        *("READ_ISSUED", "FIND_CODE", "FIND_REFERENCE", "LOCK_CODES", "UPDATE_CODES", "LIST_LEDGER", "FIND_ANSWERS"),
+        *("SCAN_BY_ID", "SCAN_OF_PARTNER", "SCAN_BY_PREFIX", "FIND_MATCHING"),
+        *("NEWEST_OF_COUPONS", "FIND_BY_CANONICAL", "FIND_BY_EXTERNAL_ID"),
         *("READ_CODES", "HAS_MORE_CODES", "ARCHIVE_CODES", "LOCK_CODES_OF_COUPON", "LIST_ENTRIES", "PAGE_OF_IDS"),
         *("COUPON_OF_BATCH", "LIST_BATCH"),
     ],
@@ -96,25 +105,27 @@ async def test_a_list_of_nothing_looks_at_nothing(service: Service, database: Da
     partner = await service.partner(program, name="Many")
     coupon = (await service.send("GET", "/v1/coupons/partner-codes", program.key)).data["id"]
     none, last = uuid.uuid4(), uuid.UUID(int=2**128 - 1)
-    page = {"before": last, "is_active": None, "offset": 0, "limit": 16, "scanned": 16}
-    most = {"most_coupons": 50, "most_other": 1000}
-    of_partner, of_customer = promotion_codes.LIST_OF_PARTNER, promotion_codes.LIST_OF_CUSTOMER
-    nobody: dict[str, Any] = {"customer": "nobody", "coupon": None, "partner": None}
-    own: dict[str, Any] = {"partner": none, "before": last, "status": "redeemed", "now": service.clock()}
+    page: dict[str, Any] = {"before": last, "first": FIRST_ID, "scanned": 16}
+    most: dict[str, Any] = {"most_coupons": 50, "most_other": 1000, "enough": 16}
+    by_id, of_partner = code_lists.SCAN_BY_ID, code_lists.SCAN_OF_PARTNER
+    nothing: dict[str, Any] = {"coupon": None, "customer": None, "batch": None}
+    by_prefix: dict[str, Any] = {"prefix": "NONE", "end": "NONEZ", "after": "", "scanned": 1000}
     connection = await asyncpg.connect(database.admin, server_settings={"search_path": "codes"})
     try:
         await connection.execute(FILL, program.id, coupon, partner.id)
         await connection.execute("ANALYZE promotion_codes")
         for statement, *arguments in (
-            promotion_codes.LIST_OF_PROGRAM(**page, program=none, coupon=None),
-            promotion_codes.LIST_OF_PROGRAM(**page, program=program.id, coupon=none),
+            by_id(**page, **nothing, way="program", program=none),
+            by_id(**page, **{**nothing, "coupon": none}, way="coupon", program=program.id),
+            by_id(**page, **{**nothing, "customer": "nobody"}, way="customer", program=program.id),
+            by_id(**page, **{**nothing, "batch": none}, way="batch", program=program.id),
+            code_lists.SCAN_BY_PREFIX(**by_prefix, program=program.id),
+            code_lists.SCAN_BY_PREFIX(**{**by_prefix, "prefix": "", "end": "Z"}, program=none),
             of_partner(**page, **most, program=program.id, partner=none, coupon=None),
             of_partner(**page, **most, program=program.id, partner=none, coupon=coupon),
             of_partner(**page, **most, program=program.id, partner=partner.id, coupon=none),
-            of_customer(**page, **nobody, program=program.id),
             (promotion_codes.NEWEST_OF_COUPONS, [none], 15),
             (coupons.HAS_MORE_CODES, none, 0),
-            LIST_CODES(**own, limit=16, scanned=1000, most_coupons=50, most_other=500),
             (selected_codes.COUPON_OF_BATCH, none),
             (batches.LIST_BATCH, none, 3),
             selected_codes.PAGE_OF_IDS(**stretch(program.id, none, "coupon")),
@@ -253,8 +264,7 @@ async def test_a_partner_s_codes_are_listed_once_however_many_coupons_it_has(
     service: Service, program: Owner, monkeypatch: pytest.MonkeyPatch, most: int, scanned: int
 ) -> None:
     """From coupon to coupon, or among its program's codes where these are too many."""
-    monkeypatch.setattr(codes, "MOST_COUPONS", most)
-    monkeypatch.setattr(promotion_codes, "MOST_COUPONS", most)
+    monkeypatch.setattr(code_lists, "MOST_COUPONS", most)
     partner, other = await service.partner(program), await service.partner(program, name="Other")
     coupon_ids = [uuid.uuid4() for _ in range(3)]
     owners = [uuid.UUID(partner.id), uuid.UUID(other.id)]
@@ -266,25 +276,17 @@ async def test_a_partner_s_codes_are_listed_once_however_many_coupons_it_has(
         statuses = ((None, None), ("active", True), ("inactive", False), ("redeemed", None))
         for status, is_active in statuses:
             expected = [n for n in range(40, 0, -1) if n % 4 and status in (None, "active" if n % 5 else "inactive")]
-            found: list[int] = []
-            after: uuid.UUID | None = None
-            while True:
-                page = await list_codes(connection, owners[0], after, status, 4, service.clock.now, scanned=scanned)
-                found += [code.id.int & 0xFFFF for code in page.codes]
-                if (after := page.next_after) is None:
-                    break
-            assert found == expected, (status, "as the partner")
-            if status == "redeemed":
-                continue
-            wanted = promotion_codes.Wanted(uuid.UUID(program.id), partner_id=owners[0], is_active=is_active)
-            found, after = [], None
-            while True:
-                part = promotion_codes.Part(after, 0, 4)
-                ids = await promotion_codes.list_ids(connection, wanted, part, scanned)
-                found += [each.int & 0xFFFF for each in ids.items]
-                if (after := ids.next_after) is None:
-                    break
-            assert found == expected, (status, "as the program")
+            own = Wanted(program_id=uuid.UUID(program.id), now=service.clock.now, partner_id=owners[0])
+            filters = [replace(own, status=status), replace(own, is_active=is_active)]
+            for wanted in filters[: 1 if status == "redeemed" else 2]:
+                found: list[int] = []
+                after: Key | None = None
+                while True:
+                    page = await list_ids(connection, wanted, Part(after, 0, 4), scanned)
+                    found += [each.int & 0xFFFF for each in page.ids]
+                    if (after := page.next_after) is None:
+                        break
+                assert found == expected, wanted
 
 
 ADD_COUPON = """

@@ -412,9 +412,10 @@ class TestLookingUp:
             "occurred_from=2026-03-18T12:05:00Z",
             "occurred_before=2026-03-18T12:02:00Z",
         ):
-            counts[query.partition("=")[0] if "&" not in query else "both"] = len(
-                (await shop.send("GET", f"/v1/redemptions?{query}")).data
-            )
+            listed = await shop.send("GET", f"/v1/redemptions?{query}{query and '&'}count=bounded")
+            counts[query.partition("=")[0] if "&" not in query else "both"] = len(listed.data)
+            meta = listed.body["meta"]
+            assert (meta["count"], meta["count_is_exact"]) == (len(listed.data), True)
         assert counts.pop("status") == 5
         assert counts == {
             "": 6,

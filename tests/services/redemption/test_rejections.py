@@ -17,9 +17,13 @@ USD = {"currency": "USD", "subtotal": 2500}
 
 
 async def refusals(shop: Shop, query: str = "") -> list[dict[str, Any]]:
-    answer = await shop.send("GET", f"/v1/rejections{query and '?' + query}")
+    answer = await shop.send("GET", f"/v1/rejections?count=bounded{query and '&' + query}")
     assert answer.status == 200, answer.body
     found: list[dict[str, Any]] = answer.data
+    meta = answer.body["meta"]
+    assert meta["count_is_exact"] is True
+    # What is counted is the whole list, and not the page.
+    assert meta["count"] == len(found) or "cursor" in query or "limit" in query or meta["next_cursor"] is not None
     return found
 
 

@@ -172,7 +172,9 @@ async def test_dead_letters_are_paged_and_filtered(service: Service, merchant: M
     endpoint_id = await make_dead(service, merchant, receiver, 5)
     first = await service.send("GET", f"/dead-letters?limit=3&endpoint_id={endpoint_id}", merchant.partner_key)
     cursor = first.body["meta"]["next_cursor"]
-    rest = await service.send("GET", f"/dead-letters?limit=3&cursor={cursor}", merchant.partner_key)
+    rest = await service.send(
+        "GET", f"/dead-letters?limit=3&endpoint_id={endpoint_id}&cursor={cursor}", merchant.partner_key
+    )
     ids = [letter["id"] for letter in first.data + rest.data]
     assert len(set(ids)) == 5
     assert ids == sorted(ids, reverse=True)

@@ -20,8 +20,6 @@ from shared.web import (
     Route,
     Text,
     data_response,
-    decode_cursor,
-    encode_cursor,
     field_error,
     idempotency_key_reused,
     json_response,
@@ -112,9 +110,8 @@ async def _make(request: Request) -> web.StreamResponse:
 
 async def _list(request: Request) -> web.StreamResponse:
     query = request.query(Find)
-    if query.cursor is not None:
-        decode_cursor(query.cursor, str)
-    return page_response([Thing(id="1", name=str(query.tag))], encode_cursor("1"), {"limit": query.limit})
+    query.position(str)
+    return page_response([Thing(id="1", name=f"{query.tag} {query.limit}")], query.cursor_after("1"))
 
 
 async def _show(request: Request) -> web.StreamResponse:

@@ -215,10 +215,25 @@ async def test_query_is_refused_in_words_for_people(client: Client, query: str, 
 async def test_query_is_parsed_and_a_page_says_where_the_next_starts(client: Client) -> None:
     answer = await client.get("/v1/things?tag=a&tag=b&limit=7", headers=PROGRAM)
     body = await answer.json()
-    assert body["data"] == [{"id": "1", "name": "['a', 'b']"}]
-    assert body["limit"] == 7
-    again = await client.get("/v1/things", params={"cursor": body["meta"]["next_cursor"]}, headers=PROGRAM)
-    assert (again.status, (await again.json())["limit"]) == (200, 50)
+    assert body["data"] == [{"id": "1", "name": "['a', 'b'] 7"}]
+    cursor = body["meta"]["next_cursor"]
+    again = await client.get(f"/v1/things?tag=a&tag=b&cursor={cursor}", headers=PROGRAM)
+    assert (again.status, (await again.json())["data"][0]["name"]) == (200, "['a', 'b'] 50")
+
+
+async def test_a_cursor_is_refused_with_other_filters_than_its_own(client: Client) -> None:
+    """A page of another list would follow, without a word, and leave out what lies between."""
+
+    async def cursor_of(filters: str) -> str:
+        answer = await client.get(f"/v1/things?{filters}", headers=PROGRAM)
+        return str((await answer.json())["meta"]["next_cursor"])
+
+    for made, used in (("tag=a", "tag=b"), ("tag=a", "tag=a&is_open=true"), ("tag=a", ""), ("", "tag=a")):
+        answer = await client.get(f"/v1/things?{used}&cursor={await cursor_of(made)}", headers=PROGRAM)
+        assert (answer.status, list((await answer.json())["errors"])) == (422, ["cursor"]), (made, used)
+    # How much of the list a page shows is no filter.
+    answer = await client.get(f"/v1/things?tag=a&limit=3&cursor={await cursor_of('tag=a&limit=9')}", headers=PROGRAM)
+    assert answer.status == 200
 
 
 async def test_route_without_a_query_refuses_parameters(client: Client) -> None:

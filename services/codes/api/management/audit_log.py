@@ -21,9 +21,8 @@ from shared.web import (
     Route,
     TenantId,
     Text,
-    encode_cursor,
     invalid_field,
-    page_response,
+    page_after,
     window,
 )
 
@@ -96,7 +95,7 @@ async def list_all(request: Request) -> web.StreamResponse:
     object_id = None if query.object_id is None else id_in(query.object_id)
     if query.object_id is not None and object_id is None:
         # A malformed id matches nothing.
-        return page_response([], None)
+        return page_after(query, [], None)
     wanted = AuditFilter(
         program_id=program_id,
         object_id=object_id,
@@ -107,8 +106,7 @@ async def list_all(request: Request) -> web.StreamResponse:
         until=query.until,
     )
     page = await use_cases(request).read_audit_log(asks, wanted, after, query.limit)
-    cursor = encode_cursor(page.next_after) if page.next_after else None
-    return page_response([_data(entry) for entry in page.entries], cursor)
+    return page_after(query, [_data(entry) for entry in page.entries], page.next_after)
 
 
 ROUTES: Final = (

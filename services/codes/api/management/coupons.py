@@ -37,14 +37,14 @@ from services.codes.api.management.words import CODE_WORDS, COUPON_MEMBERS
 from services.codes.domain.coupons import CouponFilter, CouponRef
 from services.codes.domain.promotion_codes import ShownCoupon
 from shared.idempotency import Once
-from shared.web import Request, RequestModel, ResponseModel, Route, Text, json_response, respond
+from shared.web import CountedQuery, Request, RequestModel, ResponseModel, Route, Text, json_response, respond
 
 _CREATED: Final = "Coupon created in the app successfully."
 _UPDATED: Final = "Coupon updated in the app successfully."
 _DELETED: Final = "Coupon deleted from the app successfully."
 
 
-class CouponsQuery(NumberedQuery):
+class CouponsQuery(NumberedQuery, CountedQuery):
     """The coupons to list."""
 
     external_id: Text | None = None
@@ -91,8 +91,10 @@ async def list_all(request: Request) -> web.StreamResponse:
     """List the program's coupons."""
     query = request.query(CouponsQuery)
     wanted = CouponFilter(query.external_id, query.name, is_true(query.active))
-    page = await use_cases(request).read_coupons(request.program_id, wanted, query.last_id, query.offset, query.limit)
-    return numbered_page(request, query, [coupon_data(coupon) for coupon in page.items], page.next_after)
+    read_coupons = use_cases(request).read_coupons
+    page = await read_coupons(request.program_id, wanted, query.last_id, query.offset, query.limit)
+    count = await read_coupons.count(request.program_id, wanted) if query.count else None
+    return numbered_page(request, query, [coupon_data(coupon) for coupon in page.items], page.next_after, count)
 
 
 async def get(request: Request) -> web.StreamResponse:

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any, Final, Literal
 from aiohttp import hdrs, web
 from pydantic import Field
 
-from services.codes.api.context import partner_in, use_cases
+from services.codes.api.context import id_or_none_such, partner_in, use_cases
 from services.codes.api.fields import QueryBool, QueryEmail, is_true
 from services.codes.api.management.answers import ShownCodeAnswer, promotion_code_data
 from services.codes.domain.code_columns import ALL_COLUMNS
@@ -23,14 +22,12 @@ from services.codes.domain.code_files import (
     ndjson_trailer,
 )
 from services.codes.domain.code_selection import CodeSelection, SelectedCode
-from services.codes.domain.coupons import id_in
 from services.codes.domain.minting import code_link
 from services.codes.domain.money import major_units, percent
 from services.codes.domain.promotion_codes import CodeRef
 from services.codes.usecases.export_codes import ExportPage
 from shared.canonical import canonical_code
 from shared.csv_lines import csv_line
-from shared.known_ids import FIRST_ID
 from shared.modes import shown_id_or_none
 from shared.times import format_microseconds
 from shared.web import InstantOrDate, QueryModel, Request, Route, Text, json_response, window
@@ -81,17 +78,12 @@ def _selection(request: Request, query: ExportQuery) -> CodeSelection:
         customer_id=query.customer_id,
         external_id=query.external_id,
         canonical=None if query.code is None else _canonical(query.code),
-        batch_id=_id(query.batch_id),
+        batch_id=id_or_none_such(query.batch_id),
         is_active=is_true(query.active),
         created_from=query.created_from,
         expires_from=query.expires_from,
         expires_before=query.expires_before,
     )
-
-
-def _id(text: str | None) -> uuid.UUID | None:
-    # A malformed id matches nothing, so it becomes an id that nothing has.
-    return None if text is None else id_in(text) or FIRST_ID
 
 
 def _canonical(text: str) -> str:

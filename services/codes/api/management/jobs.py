@@ -148,7 +148,7 @@ async def list_all(request: Request) -> web.StreamResponse:
     """List the program's jobs."""
     query = request.query(JobQuery)
     page = await use_cases(request).read_jobs(request.program_id, query.last_id, query.limit, query.kind, query.state)
-    return page_after([job_data(job) for job in page.items], page.next_after)
+    return page_after(query, [job_data(job) for job in page.items], page.next_after)
 
 
 async def get(request: Request) -> web.StreamResponse:

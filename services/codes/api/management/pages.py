@@ -1,19 +1,20 @@
 """Lists of the coupon API: numbered pages with links, as its clients know them, and a cursor as well."""
 
-import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
 from aiohttp import web
 from pydantic import Field, model_validator
 
+from services.codes.domain.pages import Key
+from shared.bounded_counts import BoundedCount
 from shared.web import (
+    CountMembers,
+    CursorQuery,
     QueryInt,
-    QueryModel,
     Request,
     ResponseModel,
-    decode_cursor,
-    encode_cursor,
+    count_members,
     field_error,
     json_response,
 )
@@ -22,14 +23,16 @@ from shared.web import (
 REACH: Final = 10_000
 
 
-class NumberedQuery(QueryModel):
+class NumberedQuery(CursorQuery):
     """The query parameters of the coupon API's lists."""
 
     limit: QueryInt = Field(15, ge=1, le=250, description="Maximum number of items.")
     page: QueryInt | None = Field(
         None, ge=1, le=REACH, description=f"The number of the page, 1 by default, within the first {REACH:,} items."
     )
-    cursor: str | None = Field(None, description="`meta.next_cursor` from the previous page, instead of a number.")
+    cursor: str | None = Field(
+        None, description="`meta.next_cursor` from the previous page, instead of a number, with the same filters."
+    )
 
     @model_validator(mode="after")
     def _within_reach(self) -> "NumberedQuery":
@@ -44,11 +47,6 @@ class NumberedQuery(QueryModel):
         """The number of items before the page."""
         return ((self.page or 1) - 1) * self.limit
 
-    @property
-    def last_id(self) -> uuid.UUID | None:
-        """The id of the last item before the page; raises the 422."""
-        return None if self.cursor is None else decode_cursor(self.cursor, uuid.UUID)[0]
-
 
 class NumberedLinks(ResponseModel):
     """Addresses of other pages, relative unless the service has a public URL."""
@@ -59,7 +57,7 @@ class NumberedLinks(ResponseModel):
     next: str | None
 
 
-class NumberedMeta(ResponseModel):
+class NumberedMeta(CountMembers):
     """The position of the page; the numbers are null on a page by cursor."""
 
     current_page: int | None
@@ -71,10 +69,14 @@ class NumberedMeta(ResponseModel):
 
 
 def numbered_page(
-    request: Request, query: NumberedQuery, items: Sequence[ResponseModel], next_after: uuid.UUID | None
+    request: Request,
+    query: NumberedQuery,
+    items: Sequence[ResponseModel],
+    next_after: Key | None,
+    count: BoundedCount | None = None,
 ) -> web.Response:
-    """Answer with a page; `next_after` is the id after which the next one begins, None at the end."""
-    cursor = encode_cursor(next_after) if next_after else None
+    """Answer with a page; `next_after` is the sort key after which the next one begins, None at the end."""
+    cursor = query.cursor_after(next_after) if next_after else None
     url = request.url
     number = None if query.cursor is not None else query.page or 1
     in_reach = number is not None and query.offset + 2 * query.limit <= REACH and len(items) == query.limit
@@ -93,6 +95,7 @@ def numbered_page(
             "per_page": query.limit,
             "to": query.offset + len(items) if number and items else None,
             "next_cursor": cursor,
+            **count_members(count),
         },
         "status": 1,
     }

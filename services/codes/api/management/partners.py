@@ -14,10 +14,11 @@ from services.codes.domain.partners import Partner, PartnerDraft, PartnerStatus
 from shared.idempotency import Once
 from shared.modes import is_test
 from shared.web import (
+    CountedPage,
+    CountedQuery,
     Data,
     Moment,
     NoBody,
-    Page,
     PageQuery,
     Request,
     RequestModel,
@@ -81,7 +82,7 @@ class PartnerChange(RequestModel):
     quota_low_threshold: Remaining | None = None
 
 
-class PartnerQuery(PageQuery):
+class PartnerQuery(PageQuery, CountedQuery):
     """The partners to list."""
 
     status: Literal["pending", "active", "suspended"] | None = None
@@ -141,7 +142,8 @@ async def list_all(request: Request) -> web.StreamResponse:
     query = request.query(PartnerQuery)
     read_partners = use_cases(request).read_partners
     page = await read_partners(request.program_id, query.last_id, query.limit, query.status, query.email)
-    return page_after([_data(partner) for partner in page.items], page.next_after)
+    count = await read_partners.count(request.program_id, query.status, query.email) if query.count else None
+    return page_after(query, [_data(partner) for partner in page.items], page.next_after, count)
 
 
 async def get(request: Request) -> web.StreamResponse:
@@ -200,7 +202,7 @@ ROUTES: Final = (
         handler=list_all,
         summary="List partners",
         query=PartnerQuery,
-        responses={200: Page[PartnerData]},
+        responses={200: CountedPage[PartnerData]},
     ),
     _route(
         method="GET",

@@ -6,8 +6,9 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from services.codes.api.context import actor, naming, once, partner_in, use_cases
+from services.codes.api.context import actor, id_or_none_such, naming, once, partner_in, use_cases
 from services.codes.api.fields import ExternalID, QueryBool, QueryEmail, UUIDCode, is_true
+from services.codes.api.listed_codes import ListedCodes
 from services.codes.api.management.answers import (
     ChangedCodeAnswer,
     CouponData,
@@ -40,14 +41,14 @@ from services.codes.domain.coupons import CouponRef
 from services.codes.domain.given import Given
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.idempotency import Once
-from shared.web import Request, RequestModel, ResponseModel, Route, Text, json_response, respond
+from shared.web import CountedQuery, Request, RequestModel, ResponseModel, Route, Text, json_response, respond
 
 _CREATED: Final = "Promotion code created in the app successfully."
 _UPDATED: Final = "Promotion code updated in the app successfully."
 _DELETED: Final = "Promotion code deleted from the app successfully."
 
 
-class CodesQuery(NumberedQuery):
+class CodesQuery(ListedCodes, NumberedQuery, CountedQuery):
     """The codes to list; every given filter must match."""
 
     code: Text | None = Field(None, description="In any spelling.")
@@ -56,13 +57,14 @@ class CodesQuery(NumberedQuery):
     partner_email: QueryEmail | None = None
     external_id: Text | None = None
     customer_id: Text | None = None
+    batch_id: Text | None = Field(None, description="The job that created them.")
     active: QueryBool | None = Field(
         None, description="With it, a page may be short before the end; continue while there is a `meta.next_cursor`."
     )
 
 
 class PromotionCodePage(ResponseModel):
-    """A page of codes, newest first."""
+    """A page of codes, newest first, or with a prefix in the order of their characters."""
 
     data: list[PromotionCodeData]
     links: NumberedLinks
@@ -122,12 +124,14 @@ async def list_all(request: Request) -> web.StreamResponse:
         partner_email=query.partner_email,
         external_id=query.external_id,
         customer_id=query.customer_id,
+        batch_id=id_or_none_such(query.batch_id),
         is_active=is_true(query.active),
+        **query.filters,
     )
-    page = await use_cases(request).read_promotion_codes(
-        request.program_id, wanted, query.last_id, query.offset, query.limit
-    )
-    return numbered_page(request, query, [promotion_code_data(code) for code in page.codes], page.next_after)
+    read_codes = use_cases(request).read_promotion_codes
+    page = await read_codes(request.program_id, wanted, query.last_key, query.offset, query.limit)
+    count = await read_codes.count(request.program_id, wanted) if query.count else None
+    return numbered_page(request, query, [promotion_code_data(code) for code in page.codes], page.next_after, count)
 
 
 async def get(request: Request) -> web.StreamResponse:

@@ -10,14 +10,18 @@ from pydantic import Field
 
 from services.codes.api.context import once, use_cases
 from services.codes.api.fields import Reference
+from services.codes.api.listed_codes import ListedCodes
 from services.codes.domain.access import Actor
 from services.codes.domain.codes import IssuedCode
 from services.codes.domain.errors import Missing
 from services.codes.domain.minting import Minted, MintOutcome, RateState, Refused, code_link
+from services.codes.domain.promotion_codes import CodeFilter
 from services.codes.usecases.generate_code import Wanted
 from shared.idempotency import Answer, Once
 from shared.times import format_milliseconds
 from shared.web import (
+    CountedQuery,
+    CountMembers,
     HTTPProblem,
     MillisecondMoment,
     PageQuery,
@@ -26,7 +30,8 @@ from shared.web import (
     ResponseModel,
     Route,
     Text,
-    encode_cursor,
+    absent_by_default,
+    count_members,
     invalid_api_key,
     json_answer,
     json_response,
@@ -47,11 +52,6 @@ class Generation(RequestModel):
     )
 
 
-def _absent_by_default(schema: dict[str, Any]) -> None:
-    """Document a member only as optional; the default stands for absence here."""
-    del schema["default"]
-
-
 class GeneratedCode(ResponseModel):
     """A code. The last two members are present only if the request has a `reference`."""
 
@@ -59,9 +59,9 @@ class GeneratedCode(ResponseModel):
     code: str = Field(description="The partner's prefix and random characters.")
     url: str = Field(description="Link that applies the code at checkout.")
     expires_at: MillisecondMoment | None = Field(description="Null only if the merchant has removed the expiry since.")
-    reference: str = Field("", description="As given.", json_schema_extra=_absent_by_default)
+    reference: str = Field("", description="As given.", json_schema_extra=absent_by_default)
     codes_remaining: int = Field(
-        0, description="The number of codes that you have left.", json_schema_extra=_absent_by_default
+        0, description="The number of codes that you have left.", json_schema_extra=absent_by_default
     )
 
 
@@ -86,8 +86,8 @@ class OnePartnerCode(PartnerCode):
     ok: Literal[True] = True
 
 
-class PartnerCodes(ResponseModel):
-    """A page of codes, newest first."""
+class PartnerCodes(CountMembers):
+    """A page of codes, newest first, or with a prefix in the order of their characters."""
 
     ok: Literal[True] = True
     codes: list[PartnerCode]
@@ -107,13 +107,11 @@ class PartnerQuota(ResponseModel):
     is_test: bool
 
 
-class CodesQuery(PageQuery):
-    """The codes to list."""
+class CodesQuery(ListedCodes, PageQuery, CountedQuery):
+    """The codes to list; every given filter must match."""
 
-    status: Literal["active", "redeemed", "expired", "inactive"] | None = Field(
-        None, description="With it, a page may be short before the end; continue while there is a `next_cursor`."
-    )
     reference: Text | None = Field(None, description="The code that was generated with this reference.")
+    external_id: Text | None = Field(None, description="The code with this external id.")
 
 
 async def generate(request: Request) -> web.StreamResponse:
@@ -189,12 +187,19 @@ async def list_codes(request: Request) -> web.StreamResponse:
     """List the partner's codes."""
     query = request.query(CodesQuery)
     read_codes = use_cases(request).read_codes
-    if query.reference is not None:
-        found = await read_codes.by_reference(request.partner_id, query.reference, query.status, query.last_id)
-        return json_response(PartnerCodes(codes=[_code(request, code) for code in found], next_cursor=None))
-    page = await read_codes(request.partner_id, query.last_id, query.limit, query.status)
-    cursor = encode_cursor(page.next_after) if page.next_after else None
-    return json_response(PartnerCodes(codes=[_code(request, code) for code in page.codes], next_cursor=cursor))
+    wanted = CodeFilter(
+        partner_id=request.partner_id, reference=query.reference, external_id=query.external_id, **query.filters
+    )
+    page = await read_codes(request.program_id, wanted, query.last_key, query.limit)
+    count = await read_codes.count(request.program_id, wanted) if query.count else None
+    return json_response(
+        {
+            "ok": True,
+            "codes": [_code(request, code).model_dump(mode="json") for code in page.codes],
+            "next_cursor": query.cursor_after(page.next_after) if page.next_after else None,
+            **count_members(count),
+        }
+    )
 
 
 async def get_code(request: Request) -> web.StreamResponse:

@@ -1,25 +1,24 @@
 """The bases of the query API's models: members in camel case; and lists as bare arrays, complete or in pages."""
 
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import hdrs, web
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from services.codes.api.fields import FlaggedRequest
+from services.codes.domain.pages import Key
 from shared.web import (
+    CursorQuery,
     QueryInt,
-    QueryModel,
     Request,
     ResponseModel,
-    decode_cursor,
-    encode_cursor,
     json_response,
 )
 
 MOST: Final = 250
+K = TypeVar("K", bound=Key)
 
 
 class CamelRequest(FlaggedRequest):
@@ -34,7 +33,7 @@ class CamelResponse(ResponseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
-class CamelPage(QueryModel):
+class CamelPage(CursorQuery):
     """A query string in camel case, with the parameters of every list."""
 
     model_config = ConfigDict(alias_generator=to_camel)
@@ -42,12 +41,7 @@ class CamelPage(QueryModel):
     limit: QueryInt | None = Field(
         None, ge=1, le=MOST, description="Maximum number of items, with the next page in `Link`; all if absent."
     )
-    cursor: str | None = Field(None, description="From the `Link` header of the previous page.")
-
-    @property
-    def last_id(self) -> uuid.UUID | None:
-        """The id of the last item before the page; raises the 422."""
-        return None if self.cursor is None else decode_cursor(self.cursor, uuid.UUID)[0]
+    cursor: str | None = Field(None, description="From the `Link` header of the previous page, with the same filters.")
 
     @property
     def is_page(self) -> bool:
@@ -55,21 +49,21 @@ class CamelPage(QueryModel):
         return self.limit is not None or self.cursor is not None
 
 
-# Reads up to N items after an id, and the id to continue after; None at the end.
-Read = Callable[[uuid.UUID | None, int], Awaitable[tuple[Sequence[ResponseModel], uuid.UUID | None]]]
+# Reads up to N items after a sort key, and the key to continue after; None at the end.
+Read = Callable[[K | None, int], Awaitable[tuple[Sequence[ResponseModel], K | None]]]
 
 
-async def array(request: Request, asked: CamelPage, read: Read) -> web.StreamResponse:
+async def array(request: Request, asked: CamelPage, after: K | None, read: Read[K]) -> web.StreamResponse:
     """Answer with a bare array: the whole list, or with `limit` a page whose `Link` header leads to the next one.
 
     The whole list is sent as it is read, page by page, so that it needs little memory and no connection waits for the
     client. Items created meanwhile are not in it.
     """
-    items, following = await read(asked.last_id, asked.limit or MOST)
+    items, following = await read(after, asked.limit or MOST)
     if following is None or asked.is_page:
         headers: dict[str, str] = {}
         if following is not None:
-            url = request.link(request.url.update_query(cursor=encode_cursor(following)))
+            url = request.link(request.url.update_query(cursor=asked.cursor_after(following)))
             headers[hdrs.LINK] = f'<{url}>; rel="next"'
         return json_response([item.model_dump(mode="json", by_alias=True) for item in items], headers=headers)
     stream = await request.start_stream("application/json")

@@ -7,8 +7,9 @@ from typing import Final
 from aiohttp import web
 from pydantic import Field
 
-from services.codes.api.context import actor, naming, once, partner_in, use_cases
+from services.codes.api.context import actor, id_or_none_such, naming, once, partner_in, use_cases
 from services.codes.api.fields import QueryEmail
+from services.codes.api.listed_codes import ListedCodes
 from services.codes.api.query.answers import PromotionalCode, PromotionalCodes, promotional_code
 from services.codes.api.query.pages import CamelPage, CamelResponse, array
 from services.codes.api.query.requests import (
@@ -20,6 +21,7 @@ from services.codes.api.query.requests import (
 )
 from services.codes.api.query.words import CODE_WORDS
 from services.codes.domain.coupons import CouponRef, id_in
+from services.codes.domain.pages import Key
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.clock import utc_now
 from shared.idempotency import Once
@@ -27,7 +29,7 @@ from shared.known_ids import NOBODY
 from shared.web import Request, Route, Text, json_response, not_found, respond
 
 
-class PromotionalCodesQuery(CamelPage):
+class PromotionalCodesQuery(ListedCodes, CamelPage):
     """The codes to return; every given filter must match."""
 
     id: Text | None = Field(None, description="One code, by its id.")
@@ -38,6 +40,7 @@ class PromotionalCodesQuery(CamelPage):
     affiliate_email: QueryEmail | None = Field(
         None, description="The codes of an affiliate, by e-mail; a `+` in it is a plus, escaped or not."
     )
+    batch_id: Text | None = Field(None, description="The codes that a job has created.")
 
     @property
     def is_for_one(self) -> bool:
@@ -73,16 +76,18 @@ async def query(request: Request) -> web.StreamResponse:
         coupon=asked.coupon_id,
         partner_id=None if asked.affiliate_id is None else partner_in(request, asked.affiliate_id),
         partner_email=asked.affiliate_email,
+        batch_id=id_or_none_such(asked.batch_id),
+        **asked.filters,
     )
 
-    async def read(after: uuid.UUID | None, limit: int) -> tuple[list[PromotionalCode], uuid.UUID | None]:
+    async def read(after: Key | None, limit: int) -> tuple[list[PromotionalCode], Key | None]:
         page = await use_cases(request).read_promotion_codes(request.program_id, wanted, after, 0, limit)
         now = utc_now()
         return [promotional_code(code, now) for code in page.codes], page.next_after
 
     if not asked.is_for_one:
-        return await array(request, asked, read)
-    codes, _ = await read(asked.last_id, 1)
+        return await array(request, asked, asked.last_key, read)
+    codes, _ = await read(asked.last_key, 1)
     if not codes:
         named = {"id": asked.id, "code": asked.code, "externalId": asked.external_id}
         given = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
