@@ -8,7 +8,7 @@ from pydantic import Field
 
 from services.codes.api.context import actor, once, use_cases
 from services.codes.api.fields import Note
-from services.codes.api.partner.code_orders import CodeOrderQuery, cursor_of
+from services.codes.api.partner.code_orders import CodeOrderQuery
 from services.codes.domain.code_orders import Act, CodeOrder, CodeOrderFilter, CodeOrderState
 from services.codes.usecases.code_orders import WantedCodeOrder
 from shared.idempotency import Once
@@ -102,7 +102,7 @@ async def list_all(request: Request) -> web.StreamResponse:
         until=query.placed_to,
     )
     page = await use_cases(request).read_code_orders(wanted, query.place, query.limit)
-    return page_response([_data(request, order) for order in page.items], cursor_of(page.next_after))
+    return page_response([_data(request, order) for order in page.items], query.cursor_of(page.next_after))
 
 
 @_routes.get("/{code_order_id}", Data[CodeOrderData])

@@ -28,8 +28,6 @@ from shared.web import (
     ResponseModel,
     Routes,
     Text,
-    decode_cursor,
-    encode_cursor,
     json_response,
     respond,
 )
@@ -58,10 +56,12 @@ class CodeOrderQuery(PageQuery):
     @property
     def place(self) -> Place | None:
         """The place of the last order before the page; raises the 422."""
-        if self.cursor is None:
-            return None
-        is_pending, order_id = decode_cursor(self.cursor, int, uuid.UUID)
-        return bool(is_pending), order_id
+        last = self.position(int, uuid.UUID)
+        return None if last is None else (bool(last[0]), last[1])
+
+    def cursor_of(self, place: Place | None) -> str | None:
+        """Return the cursor of the page after a place; None at the end."""
+        return None if place is None else self.cursor_after(int(place[0]), place[1])
 
 
 class PartnerCodeOrder(ResponseModel):
@@ -93,11 +93,6 @@ class PartnerCodeOrders(ResponseModel):
     ok: Literal[True] = True
     orders: list[PartnerCodeOrder]
     next_cursor: str | None
-
-
-def cursor_of(place: Place | None) -> str | None:
-    """Return the cursor of the page after a place; None at the end."""
-    return None if place is None else encode_cursor(int(place[0]), place[1])
 
 
 def _shown(request: Request, order: CodeOrder, status: int = 200) -> web.Response:
@@ -150,7 +145,7 @@ async def list_all(request: Request) -> web.StreamResponse:
     )
     page = await use_cases(request).read_code_orders(wanted, query.place, query.limit)
     shown = [PartnerCodeOrder.of(order, is_test=request.is_test) for order in page.items]
-    return json_response(PartnerCodeOrders(orders=shown, next_cursor=cursor_of(page.next_after)))
+    return json_response(PartnerCodeOrders(orders=shown, next_cursor=query.cursor_of(page.next_after)))
 
 
 @_routes.get("/{code_order_id}", OnePartnerCodeOrder, scope="codes:read")
