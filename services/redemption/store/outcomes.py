@@ -81,7 +81,12 @@ ON CONFLICT (coupon_id, period, starts_at) DO UPDATE SET uses = excluded.uses, u
 FORGET_PERIODS = "DELETE FROM period_counters WHERE coupon_id = ANY ($1::uuid[])"
 # Changed orders are checked again much later; see `store.retention`.
 WRITE_ORDERS = Statement("""
-WITH written AS (
+WITH held_code AS (
+    INSERT INTO code_counters AS n (code_id, uses, version, use_limit, held_until)
+    SELECT * FROM @c(id uuid, uses int, version bigint, use_limit int, held_until timestamptz)
+    ON CONFLICT (code_id) DO UPDATE
+    SET use_limit = excluded.use_limit, held_until = greatest(n.held_until, excluded.held_until)
+), written AS (
     INSERT INTO orders (program_id, order_ref, created_at, touched_at, cancelled_at, cancel_reason, has_refunds,
                         reservation_id, reserved_at, reserved_until, cancel_claimed_at, cancel_clock, cancelled_besides,
                         cancel_releases)
@@ -236,22 +241,25 @@ async def write_limits(
 
 
 async def write_orders(
-    connection: Connection, orders: Mapping[OrderKey, OrderBook], fresh: Collection[OrderKey], now: datetime
+    connection: Connection,
+    orders: Mapping[OrderKey, OrderBook],
+    fresh: Collection[OrderKey],
+    now: datetime,
+    *,
+    held_codes: Sequence[CodeCountRow] = (),
 ) -> None:
     """Write the changes of locked orders: cancellations, refunds and reservations with their holds.
 
-    `fresh` are those without earlier holds.
+    `fresh` are those without earlier holds. `held_codes` are the counters of codes whose uses have not changed.
     """
     if old := [key for key in orders if key not in fresh]:
         await connection.execute(DELETE_HOLDS, [key[0] for key in old], [key[1] for key in old])
     holds = [(key, book.reserved_until, held) for key, book in orders.items() for held in book.held]
-    kept = {
-        "program_id": [key[0] for key, _, _ in holds],
-        "order_ref": [key[1] for key, _, _ in holds],
-        "expires_at": [until for _, until, _ in holds],
-    }
-    held = {**kept, **_HOLDS.columns([each for _, _, each in holds])}
-    await connection.execute(*WRITE_ORDERS(u=_order_columns(orders), h=held, now=now))
+    held = _HOLDS.columns([each for _, _, each in holds])
+    held["program_id"], held["order_ref"] = [key[0] for key, _, _ in holds], [key[1] for key, _, _ in holds]
+    held["expires_at"] = [until for _, until, _ in holds]
+    codes = _CODE_COUNTS.columns(held_codes)
+    await connection.execute(*WRITE_ORDERS(u=_order_columns(orders), h=held, c=codes, now=now))
 
 
 def _order_columns(orders: Mapping[OrderKey, OrderBook]) -> dict[str, list[Any]]:

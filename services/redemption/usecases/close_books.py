@@ -41,7 +41,9 @@ async def close_books(
     held = _held_until(written)
     coupons = _coupon_rows(books, counted, held, now)
     codes = _code_rows(books, counted, held)
-    if written.redemptions or codes:
+    # Reservations alone change the counters along with their orders: this saves a round trip.
+    only_held = bool(written.reserved) and not (written.redemptions or written.events or coupons)
+    if written.redemptions or (codes and not only_held):
         await insert_redemptions(
             connection,
             written.redemptions,
@@ -56,7 +58,7 @@ async def close_books(
         await insert_events(connection, written.events)
     await _write_limits(connection, books, counted, [row.id for row in coupons])
     if moved := {key: book for key, book in books.orders.items() if book.is_moved}:
-        await write_orders(connection, moved, fresh, now)
+        await write_orders(connection, moved, fresh, now, held_codes=codes if only_held else ())
     if written.refunds:
         await insert_refunds(connection, written.refunds, now)
     if written.rejections:

@@ -1,7 +1,7 @@
 """Returns the discounts that codes would give, or why not, by the rules of redeeming; nothing changes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
@@ -45,11 +45,12 @@ class ValidateCodes(Work[Purchase, list[Appraisal], None]):
         is_again: bool,
     ) -> Results[list[Appraisal], None]:
         """Read and judge again after terms changed during the read."""
-        purchases = [replace(purchase, occurred_at=now) for purchase in asks]
-        found = await find(connection, strings_of(purchases))
-        orders = {purchase.order for purchase in purchases if purchase.order_ref}
+        for purchase in asks:
+            purchase.occurred_at = now
+        found = await find(connection, strings_of(asks))
+        orders = {purchase.order for purchase in asks if purchase.order_ref}
         history = await read_orders(connection, list(orders), now) if orders else {}
-        purchases, aliases = await recognise(connection, purchases, self.digests)
+        purchases, aliases = await recognise(connection, asks, self.digests)
         customers = customers_of(purchases, found, aliases)
         books, _ = await open_books(connection, purchases, customers, found, history, now=now, aliases=aliases)
         return Results([appraise(purchase, books) for purchase in purchases], None)
