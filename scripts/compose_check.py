@@ -12,6 +12,8 @@ import shutil
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from scripts.compose_traffic import Traffic, buy, refuse_foreign_topics
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUILDS = int(os.environ.get("COMPOSE_REAL_BUILDS", "3"))
 SERVICES = ("codes", "redemption", "webhooks")
+ORIGIN = f"http://127.0.0.1:{os.environ.get('ORIGIN_PORT', '8080')}"
 STOP_SECONDS = 20
 # Characters that a URL, a shell or compose would read as something else.
 HARD_PASSWORD = "p@ss/w:rd#1?%41&=+ $x"  # noqa: S105 - made for this stack
@@ -63,6 +66,18 @@ def first_builds(stack: Stack) -> None:
         if stack.ids() != before:
             sys.exit("`up` right after the first build recreates containers")
         say(f"first build {number + 1} of {BUILDS}: up, and a second `up` changes nothing")
+
+
+def ask_the_origin() -> None:
+    """Check that each service answers at the one origin, and that what is internal does not."""
+    for path, expected in {**{f"/openapi/{name}.json": 200 for name in SERVICES}, "/metrics": 404}.items():
+        try:
+            status = urllib.request.urlopen(f"{ORIGIN}{path}", timeout=10).status  # noqa: S310 - http, to this machine
+        except urllib.error.HTTPError as refused:
+            status = refused.code
+        if status != expected:
+            sys.exit(f"{path} at the one origin: {status}")
+    say("one origin: each service answers, and what is internal does not")
 
 
 def scale(stack: Stack) -> None:
@@ -211,6 +226,7 @@ def main() -> None:
         if not findings["is_ok"]:
             sys.exit(f"doctor: {[check for check in findings['checks'] if not check['is_ok']]}")
         say(f"doctor: {len(findings['checks'])} findings, all passed")
+        ask_the_origin()
         scale(stack)
         kill_each(stack)
         restart_all(stack)

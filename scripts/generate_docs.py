@@ -7,12 +7,13 @@ from pathlib import Path
 from scripts.api_documents import openapi_documents
 from scripts.compatibility import breaks
 from scripts.event_documents import ASYNCAPI_FILE, EVENTS_FOLDER, ROOT, asyncapi, event_schemas
+from scripts.origin_maps import origin_maps
 
 
 def main() -> int:
     """Write new and changed documents; return 1 if a published event would change for its consumers."""
     refused = _write_schemas()
-    _write({ASYNCAPI_FILE: asyncapi(), **openapi_documents()})
+    _write({ASYNCAPI_FILE: asyncapi(), **openapi_documents(), **origin_maps()})
     for name, faults in refused.items():
         sys.stderr.write(
             f"docs/events/{name} is published and stays ({'; '.join(faults)}): add a new version beside it.\n"

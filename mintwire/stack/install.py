@@ -1,4 +1,4 @@
-"""Installs RabbitMQ with the system's package manager, without starting a system service."""
+"""Installs servers with the system's package manager, without starting a system service."""
 
 from __future__ import annotations
 
@@ -21,17 +21,25 @@ _HINT = "RabbitMQ is missing: run `apt-get install rabbitmq-server` as root, giv
 
 def ensure_rabbitmq() -> None:
     """Install the rabbitmq-server package if its programs are missing and this account may install it."""
-    if PROGRAM.exists():
+    ensure_package("rabbitmq-server", PROGRAM, _HINT)
+
+
+def ensure_package(package: str, program: Path, hint: str) -> None:
+    """Install a package of the system if its program is missing, without starting the package's own service.
+
+    Raises MissingSoftware with the hint if this account may not install it, or it has no such program.
+    """
+    if program.exists():
         return
     prefix = _root_prefix()
     if prefix is None or shutil.which("apt-get") is None:
-        raise MissingSoftware(_HINT)
-    print("RabbitMQ is missing; installing the package rabbitmq-server (no system service will be started)")
+        raise MissingSoftware(hint)
+    print(f"{program.name} is missing; installing the package {package} (no system service will be started)")
     with _starts_refused(prefix):
-        _apt(prefix, "update", "-q")
-        _apt(prefix, "install", "-y", "-q", "--no-install-recommends", "rabbitmq-server")
-    if not PROGRAM.exists():
-        raise MissingSoftware(f"The package rabbitmq-server was installed, but {PROGRAM} is missing. {_HINT}")
+        for arguments in (("update", "-q"), ("install", "-y", "-q", "--no-install-recommends", package)):
+            _apt(prefix, arguments, hint)
+    if not program.exists():
+        raise MissingSoftware(f"The package {package} was installed, but {program} is missing. {hint}")
 
 
 def _root_prefix() -> list[str] | None:
@@ -60,7 +68,7 @@ def _starts_refused(prefix: list[str]) -> Iterator[None]:
             subprocess.run([*prefix, "rm", "-f", str(_POLICY)], check=True)
 
 
-def _apt(prefix: list[str], *arguments: str) -> None:
+def _apt(prefix: list[str], arguments: tuple[str, ...], hint: str) -> None:
     command = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *arguments]
     if subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode != 0:
-        raise MissingSoftware(f"`apt-get {' '.join(arguments)}` failed. {_HINT}")
+        raise MissingSoftware(f"`apt-get {' '.join(arguments)}` failed. {hint}")

@@ -55,7 +55,9 @@ def build_application(
     webhooks: Callable[[], Webhooks] | None = None,
     public_url: str = "",
 ) -> web.Application:
-    """Wire the routes and add `/livez /readyz /metrics /openapi.json /docs`. Does no I/O.
+    """Wire the routes and add `/livez /readyz /metrics /openapi.json /docs`, the last two also with the service's name.
+
+    Does no I/O.
 
     `authenticate` takes a key's text and returns its live credential or None; `identify` does so for the token of an
     account, without it there are no accounts. `translate` is the service's table from
@@ -67,7 +69,8 @@ def build_application(
     app[READINESS] = Readiness(ready)
     app[LOOP_LAG] = LoopLag()
     app.cleanup_ctx.append(health.watch_loop)
-    app[ROUTES] = (*routes, *_INFRASTRUCTURE)
+    infrastructure = infrastructure_routes(service)
+    app[ROUTES] = (*routes, *infrastructure)
     app[DOCUMENT] = Document(
         partial(
             build_document,
@@ -82,7 +85,7 @@ def build_application(
     for route in routes:
         gate = None if route.security == "none" else Gate(route, authenticate, operator_token, identify)
         _add(app, Endpoint(route, gate, body_limit, translate))
-    for route in _INFRASTRUCTURE:
+    for route in infrastructure:
         _add(app, Endpoint(route, None, body_limit, is_probe=True))
     _add_catch_all(app, body_limit)
     return app
@@ -107,6 +110,21 @@ async def _openapi(request: Request) -> web.StreamResponse:
     headers = {"Content-Type": "application/json", "Cache-Control": "no-cache"}
     document = request.dependency(DOCUMENT)
     return web.Response(body=await asyncio.to_thread(lambda: document.json), headers=headers)
+
+
+def infrastructure_routes(service: str) -> tuple[Route, ...]:
+    """Return the routes that every service has; those with the service's name are the only ones of their path."""
+    return tuple(
+        _infrastructure_route(path, handler, summary)
+        for path, handler, summary in (
+            ("/livez", health.livez, "Whether the process lives"),
+            ("/readyz", health.readyz, "Whether the service can do its work"),
+            ("/metrics", health.metrics, "Metrics for Prometheus"),
+            ("/openapi.json", _openapi, "This document"),
+            (f"/openapi/{service}.json", _openapi, "This document"),
+            *docs_page.pages(service),
+        )
+    )
 
 
 def _infrastructure_route(path: str, handler: Handler, summary: str) -> Route:
@@ -159,18 +177,6 @@ def _unmatched_route(app: web.Application, family: Family) -> Route:
         family=family,
         responses={},
     )
-
-
-_INFRASTRUCTURE: Final[tuple[Route, ...]] = tuple(
-    _infrastructure_route(path, handler, summary)
-    for path, handler, summary in (
-        ("/livez", health.livez, "Whether the process lives"),
-        ("/readyz", health.readyz, "Whether the service can do its work"),
-        ("/metrics", health.metrics, "Metrics for Prometheus"),
-        ("/openapi.json", _openapi, "This document"),
-        *docs_page.PAGES,
-    )
-)
 
 
 async def _allowed_methods(resources: Iterable[web.AbstractResource], http: web.Request) -> set[str]:

@@ -232,6 +232,7 @@ class TestTheGenerator:
         monkeypatch.setattr(generate_docs, "ROOT", tmp_path)
         monkeypatch.setattr(generate_docs, "EVENTS_FOLDER", tmp_path / "events")
         monkeypatch.setattr(generate_docs, "ASYNCAPI_FILE", tmp_path / "asyncapi.yaml")
+        monkeypatch.setattr(generate_docs, "origin_maps", dict)
         monkeypatch.setattr(generate_docs, "openapi_documents", lambda: {tmp_path / "openapi/codes.json": "{}"})
         return tmp_path
 

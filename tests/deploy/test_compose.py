@@ -19,6 +19,7 @@ from tests.deploy.compose_files import REPOSITORY, config, run_config
 
 OURS = ("image", "migrate", "codes", "redemption", "webhooks", "demo", "receiver", "shop", "mintwire", "definitions")
 HTTP_SERVICES = {"codes": 8001, "redemption": 8002, "webhooks": 8003}
+ORIGIN = 8080
 SERVERS = ("postgres", "rabbitmq")
 PROXY = "proxy"
 PRODUCTION = ("docker-compose.yml", "deploy/production.yml")
@@ -116,7 +117,7 @@ def test_ports_are_published_on_loopback_only(services: dict[str, Any]) -> None:
         for name, service in services.items()
         for port in service.get("ports", [])
     }
-    of_proxy = [(PROXY, port) for port in HTTP_SERVICES.values()]
+    of_proxy = [(PROXY, port) for port in (*HTTP_SERVICES.values(), ORIGIN)]
     assert published == dict.fromkeys([*of_proxy, ("shop", 8004), ("rabbitmq", 5672), ("rabbitmq", 15672)], "127.0.0.1")
 
 
@@ -144,6 +145,23 @@ def test_the_proxy_can_be_read_only_and_needs_no_rights(services: dict[str, Any]
 
 def test_the_guesses_of_the_public_are_counted_behind_the_one_proxy(services: dict[str, Any]) -> None:
     assert services["redemption"]["environment"]["REDEMPTION_TRUSTED_PROXIES"] == "1"
+    assert services[PROXY]["environment"]["TRUSTED_PROXIES"] == "1"
+    more = config("docker-compose.yml", environment={"REDEMPTION_TRUSTED_PROXIES": "2"})["services"]
+    assert more["redemption"]["environment"]["REDEMPTION_TRUSTED_PROXIES"] == "2"
+    assert more[PROXY]["environment"]["TRUSTED_PROXIES"] == "2"
+
+
+def test_the_one_origin_exposes_nothing_internal_unless_it_is_told_to(services: dict[str, Any]) -> None:
+    assert services[PROXY]["environment"]["ORIGIN_EXPOSES_INTERNALS"] == "no"
+
+
+def test_the_proxy_has_its_configuration_and_its_maps(services: dict[str, Any]) -> None:
+    [volume] = services[PROXY]["volumes"]
+    assert (Path(volume["source"]), volume["read_only"]) == (REPOSITORY / "deploy" / "haproxy", True)
+    text = (REPOSITORY / "deploy" / "haproxy" / "haproxy.cfg").read_text()
+    named = set(re.findall(rf"{volume['target']}/([\w.-]+)", text))
+    assert {"origin-services.map", "origin-bodies.map"} == named
+    assert all((REPOSITORY / "deploy" / "haproxy" / name).is_file() for name in named)
 
 
 @pytest.mark.parametrize("name", HTTP_SERVICES)

@@ -2,8 +2,10 @@
 
 import re
 
+import pytest
 from aiohttp import web
 from openapi_pydantic import OpenAPI
+from yarl import URL
 
 from shared.web import LOOP_LAG, READINESS
 from tests.shared.web.conftest import Client, Parts
@@ -70,17 +72,25 @@ async def test_document_states_bounds_security_and_refusals(app: web.Application
     assert (limit["schema"]["minimum"], limit["schema"]["maximum"], limit["schema"]["default"]) == (1, 250, 50)
 
 
-async def test_page_runs_nothing_inline_and_everything_it_names_is_there(client: Client) -> None:
-    answer = await client.get("/docs")
+@pytest.mark.parametrize("address", ["/docs", "/docs/codes"])
+async def test_page_runs_nothing_inline_and_everything_it_names_is_there(client: Client, address: str) -> None:
+    answer = await client.get(address)
     policy = answer.headers["Content-Security-Policy"]
     assert "script-src 'self'" in policy
     assert "default-src 'none'" in policy
     page = await answer.text()
     assert not re.search(r"<script>|\son\w+=", page)
-    named = re.findall(r'(?:src|href)="(docs/[^"]+)"', page)
-    assert len(named) == 3
+    named = re.findall(r'(?:src|href|data-document)="((?!data:)[^"]+)"', page)
+    assert len(named) == 4
     for path in named:
-        asset = await client.get(f"/{path}")
-        assert asset.status == 200
+        asset = await client.get(URL(address).join(URL(path)))
+        assert asset.status == 200, path
         assert asset.headers["Cache-Control"] in ("no-cache", "public, max-age=31536000, immutable")
         assert asset.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_the_document_has_an_address_with_the_service_s_name(client: Client) -> None:
+    """Behind one host the short ones are those of several services."""
+    documents = [await (await client.get(path)).read() for path in ("/openapi.json", "/openapi/codes.json")]
+    assert documents[0] == documents[1]
+    assert (await client.get("/openapi/webhooks.json")).status == 404

@@ -101,6 +101,7 @@ ROUTES: Final = (
         family="management",
         raw_body=tuple(_FORMATS),
         is_streamed=True,
+        body_limit=MAX_UPLOAD_BYTES,
         query=ImportQuery,
         idempotent=True,
         path_descriptions={"coupon": "The coupon's id or its `uuid_code`."},
