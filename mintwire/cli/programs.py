@@ -81,6 +81,7 @@ async def update(
     timezone: str | None = None,
     support_email: str | None = None,
     webhook_attribute: Annotated[list[str] | None, Many] = None,
+    code_pack: Annotated[list[int] | None, Many] = None,
     setting: Set = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -102,10 +103,12 @@ async def update(
         The e-mail address shown to partners.
     webhook_attribute
         A checkout attribute for the default webhook body; may be given several times, in order.
+    code_pack
+        A number of codes that partners can order; may be given several times. `--set code_packs=[]` allows any number.
     """
     target = read_target()
     body = given(name=name, link_url=link_url, currency=currency, timezone=timezone, support_email=support_email)
-    body |= given(webhook_attributes=webhook_attribute) | assigned(setting)
+    body |= given(webhook_attributes=webhook_attribute, code_packs=code_pack) | assigned(setting)
     key = target.program_key if program is None else target.operator_token
     url = address(target.codes_url, "v1", "programs", program or target.program_id)
     show(await fetch("PATCH", url, key=key, body=body), as_json)

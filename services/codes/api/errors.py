@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from services.codes.domain import errors
+from services.codes.domain import code_order_errors, errors
 from shared.web import HTTPProblem, invalid_api_key, invalid_field, invalid_fields, not_found
 
 
@@ -25,12 +25,13 @@ _TABLE: Final[dict[type[errors.CodesError], _Refusal]] = {
     errors.KeyRevoked: _Refusal(409, "key_revoked"),
     errors.QuotaWouldBeNegative: _Refusal(409, "quota_would_be_negative"),
     errors.RefundExceedsMints: _Refusal(409, "refund_exceeds_mints"),
-    errors.PartnerInactive: _Refusal(403, "partner_inactive"),
-    errors.OrderedByInactive: _Refusal(409, "partner_inactive"),
-    errors.TooManyPendingCodeOrders: _Refusal(409, "too_many_pending_code_orders"),
-    errors.CodeOrderReferenceTaken: _Refusal(422, "reference_taken", "reference"),
-    errors.CodeOrderDecided: _Refusal(409, "code_order_decided"),
-    errors.CodeOrderUnpaid: _Refusal(409, "code_order_unpaid"),
+    code_order_errors.PartnerInactive: _Refusal(403, "partner_inactive"),
+    code_order_errors.OrderedByInactive: _Refusal(409, "partner_inactive"),
+    code_order_errors.NotACodePack: _Refusal(422, "not_a_code_pack", "count"),
+    code_order_errors.TooManyPendingCodeOrders: _Refusal(409, "too_many_pending_code_orders"),
+    code_order_errors.CodeOrderReferenceTaken: _Refusal(422, "reference_taken", "reference"),
+    code_order_errors.CodeOrderDecided: _Refusal(409, "code_order_decided"),
+    code_order_errors.CodeOrderUnpaid: _Refusal(409, "code_order_unpaid"),
     errors.PublishableNotGrantable: _Refusal(422, "invalid_fields", "kind"),
     errors.ScopesNotGrantable: _Refusal(422, "invalid_fields", "scopes"),
     errors.WeakCodeSpace: _Refusal(422, "invalid_fields", "code_length"),

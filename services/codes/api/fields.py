@@ -14,13 +14,16 @@ from pydantic import (
     model_validator,
 )
 
+from services.codes.domain.code_orders import MAX_CODES
 from services.codes.domain.codes import canonical_prefix
 from services.codes.domain.coupons import MAX_COUNT
 from services.codes.domain.money import MAX_MINOR, as_number, hundredths
 from services.codes.domain.partners import checked_email, checked_prefix
 from services.codes.domain.programs import (
+    MAX_CODE_PACKS,
     MAX_WEBHOOK_ATTRIBUTES,
     checked_alphabet,
+    checked_code_packs,
     checked_link_url,
     checked_webhook_attributes,
 )
@@ -74,6 +77,11 @@ CodesPerOrder = Annotated[Int, Field(ge=1, le=10)]
 LifetimeSeconds = Annotated[Int, Field(ge=60, le=315_360_000)]
 WebhookAttributes = Annotated[
     list[Text], Field(max_length=MAX_WEBHOOK_ATTRIBUTES), AfterValidator(checked_webhook_attributes)
+]
+CodePacks = Annotated[
+    list[Annotated[Int, Field(ge=1, le=MAX_CODES)]],
+    Field(max_length=MAX_CODE_PACKS),
+    AfterValidator(checked_code_packs),
 ]
 RateLimit = Annotated[Int, Field(ge=1, le=1_000_000)]
 QueryBool = Literal["true", "false"]

@@ -1,12 +1,12 @@
 """Orders of codes: a partner asks for more quota, its program decides. Which act may follow which state."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final, Literal
 
-from services.codes.domain.errors import CodeOrderDecided, CodeOrderUnpaid
+from services.codes.domain.code_order_errors import CodeOrderDecided, CodeOrderUnpaid, NotACodePack
 
 CodeOrderState = Literal["pending", "approved", "refused", "paid", "cancelled"]
 Act = Literal["approve", "refuse", "pay", "cancel"]
@@ -80,6 +80,12 @@ class CodeOrderFilter:
     reference: str | None = None
     since: date | None = None
     until: date | None = None
+
+
+def check_pack(count: int, packs: Sequence[int]) -> None:
+    """Raise NotACodePack if a program sells packs and this number is none of them."""
+    if packs and count not in packs:
+        raise NotACodePack(packs)
 
 
 def decided(order: CodeOrder, act: Act, *, by: str, now: datetime, reason: str | None = None) -> CodeOrder:

@@ -15,12 +15,7 @@ CodesError
 ├── RedemptionMisdirected    another service answers in place of our redemption service
 ├── QuotaWouldBeNegative
 ├── RefundExceedsMints
-├── PartnerInactive          a partner that is not active orders no codes
-├── OrderedByInactive        nor is an order of it approved
-├── TooManyPendingCodeOrders the partner has the maximum number of pending orders
-├── CodeOrderReferenceTaken  another order of the partner has this reference
-├── CodeOrderDecided         an order's state excludes this decision
-├── CodeOrderUnpaid          an order that must be paid is granted by its payment
+├── …                        of orders of codes: `code_order_errors`
 ├── WeakCodeSpace            codes of this length and alphabet could be guessed
 ├── UnknownTimezone          the database does not know it
 ├── UUIDCodeTaken
@@ -155,41 +150,6 @@ class RefundExceedsMints(CodesError):
     def __init__(self, refundable: int) -> None:
         self.refundable = refundable
         super().__init__(f"The refund exceeds the mints; {refundable} mints have not been refunded yet.")
-
-
-class PartnerInactive(CodesError):
-    """Partner account is not active"""
-
-
-class OrderedByInactive(CodesError):
-    """The partner is not active; approve the partner first, or refuse the order."""
-
-
-class TooManyPendingCodeOrders(CodesError):
-    """The partner has the maximum number of pending orders."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"At most {limit} orders may be pending; wait for a decision, or cancel one.")
-
-
-class CodeOrderReferenceTaken(CodesError):
-    """Another order of this partner has this reference."""
-
-    def __init__(self, count: int) -> None:
-        self.rule = f"is taken; the order with this reference is for {count} codes"
-        super().__init__()
-
-
-class CodeOrderDecided(CodesError):
-    """The order has been decided."""
-
-    def __init__(self, state: str) -> None:
-        self.state = state
-        super().__init__(f"This order is {state}, so this is no longer possible.")
-
-
-class CodeOrderUnpaid(CodesError):
-    """This order must be paid; its codes are granted when it is, so it cannot be approved."""
 
 
 class WeakCodeSpace(CodesError):

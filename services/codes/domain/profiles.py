@@ -25,6 +25,7 @@ class Profile:
     program_name: str
     currency: str
     timezone: str
+    code_packs: Sequence[int]
     coupon_id: uuid.UUID
     quota: Quota
 

@@ -15,6 +15,7 @@ DEFAULT_WEBHOOK_ATTRIBUTES: Final = ("card_id", "recipient_name", "occasion")
 NO_LINK_URL: Final = ""
 OWN_WEBHOOK_MEMBERS: Final = frozenset({"event", "partner_id", "code", "timestamp", "codes_remaining"})
 MAX_WEBHOOK_ATTRIBUTES: Final = 10
+MAX_CODE_PACKS: Final = 20
 # The space of the default, 8 hex digits. Codes with fewer bits are guessed too fast, and partners run out of strings.
 MIN_CODE_SPACE: Final = 2**32
 
@@ -40,11 +41,12 @@ class ProgramSettings:
     max_codes_per_order: int = 10
     commission_cap_hundredths: int = 10_000
     allow_self_referral: bool = True
+    code_packs: tuple[int, ...] = ()
 
 
 # The merchant's own settings. The others are for the operator: they affect other programs, partners' money, or amounts
 # that were already granted.
-MERCHANTS_OWN: Final = frozenset({"link_url", "timezone", "support_email", "webhook_attributes"})
+MERCHANTS_OWN: Final = frozenset({"link_url", "timezone", "support_email", "webhook_attributes", "code_packs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,13 @@ def checked_webhook_attributes(names: Sequence[str]) -> tuple[str, ...]:
                 "without a digit or - first"
             )
     return tuple(names)
+
+
+def checked_code_packs(packs: Sequence[int]) -> tuple[int, ...]:
+    """Return the numbers of codes that partners may order, from the smallest."""
+    if len(set(packs)) != len(packs):
+        raise ValueError("must not contain a number twice")
+    return tuple(sorted(packs))
 
 
 def checked_alphabet(text: str) -> str:

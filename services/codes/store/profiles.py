@@ -13,8 +13,8 @@ from shared.database.rows import Rows
 FIND_PROFILE = """
 SELECT p.name, p.code_prefix AS prefix, p.status, p.status_changed_at,
        coalesce(p.support_email, g.support_email) AS support_address, g.id AS program_id, g.name AS program_name,
-       g.currency, g.timezone, k.id AS coupon_id, p.quota_granted AS granted, p.quota_adjusted AS adjusted,
-       p.quota_minted AS minted, p.quota_refunded AS refunded
+       g.currency, g.timezone, g.code_packs, k.id AS coupon_id, p.quota_granted AS granted,
+       p.quota_adjusted AS adjusted, p.quota_minted AS minted, p.quota_refunded AS refunded
 FROM partners p JOIN programs g ON g.id = p.program_id
 JOIN coupons k ON k.program_id = g.id AND k.is_partner_coupon
 WHERE p.id = $1 AND p.archived_at IS NULL

@@ -7,15 +7,23 @@ from datetime import datetime
 
 from services.codes.domain.access import Actor
 from services.codes.domain.audit import creation, difference
-from services.codes.domain.code_orders import MOST_PENDING, Act, CodeOrder, CodeOrderDraft, CodeOrderFilter, decided
-from services.codes.domain.days import as_end, as_start
-from services.codes.domain.errors import (
+from services.codes.domain.code_order_errors import (
     CodeOrderReferenceTaken,
-    Missing,
     OrderedByInactive,
     PartnerInactive,
     TooManyPendingCodeOrders,
 )
+from services.codes.domain.code_orders import (
+    MOST_PENDING,
+    Act,
+    CodeOrder,
+    CodeOrderDraft,
+    CodeOrderFilter,
+    check_pack,
+    decided,
+)
+from services.codes.domain.days import as_end, as_start
+from services.codes.domain.errors import Missing
 from services.codes.domain.pages import Place, Ranked
 from services.codes.domain.quota import Movement
 from services.codes.store import audit, code_orders, partners, programs
@@ -61,7 +69,10 @@ class PlaceCodeOrder:
         draft: CodeOrderDraft,
         once: Once[PlacedCodeOrder],
     ) -> Answer:
-        """Place an order; raises PartnerInactive, CodeOrderReferenceTaken or TooManyPendingCodeOrders."""
+        """Place an order.
+
+        Raises PartnerInactive, CodeOrderReferenceTaken, NotACodePack or TooManyPendingCodeOrders.
+        """
         events: list[OutboxEvent] = []
 
         async def work(connection: Connection, now: datetime) -> PlacedCodeOrder:
@@ -70,6 +81,10 @@ class PlaceCodeOrder:
                 raise PartnerInactive
             if (known := await _known(connection, partner_id, draft)) is not None:
                 return PlacedCodeOrder(known, is_new=False)
+            program = await programs.find_program(connection, program_id)
+            if program is None:
+                raise Missing
+            check_pack(draft.count, program.settings.code_packs)
             if not await code_orders.has_room(connection, partner_id):
                 raise TooManyPendingCodeOrders(MOST_PENDING)
             order = self._order(actor, program_id, partner_id, draft, now)

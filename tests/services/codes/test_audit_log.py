@@ -11,6 +11,7 @@ from services.codes.usecases import remove_old
 from shared.events.catalogue import PUBLISHED
 from shared.events.envelope import decode_data, decode_envelope
 from shared.ids import earliest_id
+from tests.services.codes.code_orders import place
 from tests.services.codes.conftest import Owner, Service
 
 SPRING = {
@@ -224,7 +225,10 @@ async def test_members_have_the_names_and_values_of_the_api(service: Service, pr
     for door, body in (("coupons/money/promotion-codes/batch", BATCH), ("promotion-codes/bulk", BULK)):
         done = await service.send("POST", f"/v1/{door}", program.key, body)
         assert done.status in (201, 202), done.body
+    order = f"/v1/code-orders/{await place(service, partner, reference='PO-1', note='For spring')}"
+    await service.send("POST", f"{order}/refuse", program.key, {"reason": "No."})
     shown = {
+        "code_order": (await service.send("GET", order, program.key)).data,
         "coupon": coupon,
         "promotion_code": code,
         "program": (await service.send("GET", path)).data,

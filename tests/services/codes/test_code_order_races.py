@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from services.codes.domain.access import Actor
+from services.codes.domain.code_order_errors import CodeOrderDecided, CodeOrderUnpaid
 from services.codes.domain.code_orders import Act, CodeOrder, CodeOrderDraft
-from services.codes.domain.errors import CodeOrderDecided, CodeOrderUnpaid
 from services.codes.usecases.code_orders import PlacedCodeOrder, WantedCodeOrder
 from shared.idempotency import Answer, Once
 from tests.databases import Database

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.codes.domain.code_order_errors import CodeOrderDecided, CodeOrderUnpaid
 from services.codes.domain.code_orders import Act, CodeOrder, CodeOrderState, decided
-from services.codes.domain.errors import CodeOrderDecided, CodeOrderUnpaid
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 ACTS: tuple[Act, ...] = get_args(Act)

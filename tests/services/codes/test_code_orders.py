@@ -97,6 +97,27 @@ class TestPlacing:
             ["count"],
         )
 
+    async def test_a_program_that_sells_packs_takes_orders_of_these_alone(
+        self, service: Service, program: Owner, partner: Owner
+    ) -> None:
+        path = f"/v1/programs/{program.id}"
+        for packs in ([0], [5, 5], list(range(1, 22)), ["5"], [1_000_001]):
+            refused = await service.send("PATCH", path, program.key, {"code_packs": packs})
+            assert (refused.status, next(iter(refused.body["errors"])).partition(".")[0]) == (422, "code_packs")
+        changed = await service.send("PATCH", path, program.key, {"code_packs": [500, 100]})
+        assert changed.data["code_packs"] == [100, 500]
+        me = await service.send("GET", "/api/partners/me", partner.key)
+        assert me.body["program"]["code_packs"] == [100, 500]
+        refused = await service.send("POST", OF_PARTNER, partner.key, {"count": 101})
+        assert (refused.status, refused.body["error_code"]) == (422, "not_a_code_pack")
+        assert refused.body["errors"] == {"count": ["The count field must be the number of codes of a pack: 100, 500."]}
+        order_id = await place(service, partner, 500, reference="PO-1")
+        await service.send("PATCH", path, program.key, {"code_packs": []})
+        await place(service, partner, 101)
+        await service.send("PATCH", path, program.key, {"code_packs": [100]})
+        again = await service.send("POST", OF_PARTNER, partner.key, {"count": 500, "reference": "PO-1"})
+        assert (again.status, again.body["id"]) == (200, order_id)
+
     async def test_a_partner_has_a_bounded_number_of_pending_orders(
         self, service: Service, program: Owner, partner: Owner
     ) -> None:

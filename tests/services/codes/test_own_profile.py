@@ -24,7 +24,12 @@ async def test_it_shows_the_account_in_full(service: Service) -> None:
             "status": "active",
             "status_since": format_milliseconds(service.clock.now),
             "support_address": "vip@cinematiccard.com",
-            "program": {"name": "CinematicCard", "currency": "EUR", "timezone": "Europe/Berlin"},
+            "program": {
+                "name": "CinematicCard",
+                "currency": "EUR",
+                "timezone": "Europe/Berlin",
+                "code_packs": [],
+            },
             "quota": {"granted": 50, "adjusted": 0, "minted": 14, "refunded": 0, "remaining": 36},
             "pace": {"minted_7d": 14, "codes_per_day": 2.0, "days_left": 18},
             "rate_limits": [

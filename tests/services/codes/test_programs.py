@@ -54,6 +54,7 @@ async def test_a_program_has_the_documented_defaults(service: Service) -> None:
         "max_codes_per_order": 10,
         "commission_cap_percent": 100,
         "allow_self_referral": True,
+        "code_packs": [],
     }
 
 

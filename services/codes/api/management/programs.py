@@ -11,6 +11,7 @@ from services.codes.api.context import actor, given, naming, once, use_cases
 from services.codes.api.fields import (
     Alphabet,
     CodeLength,
+    CodePacks,
     CodesPerOrder,
     Currency,
     Email,
@@ -68,6 +69,9 @@ class ProgramCreation(RequestModel):
         True,
         description="Whether partners may buy with their own codes; if false, such uses are refused or earn nothing.",
     )
+    code_packs: CodePacks = Field(
+        default_factory=list, description="The numbers of codes that partners can order; empty for any number."
+    )
 
 
 class ProgramChange(RequestModel):
@@ -85,6 +89,7 @@ class ProgramChange(RequestModel):
     max_codes_per_order: CodesPerOrder = Field(default_factory=int)
     commission_cap_percent: Hundredths = Field(default_factory=Decimal)
     allow_self_referral: bool = Field(default_factory=bool)
+    code_packs: CodePacks = Field(default_factory=list)
 
 
 class ProgramData(ResponseModel):
@@ -103,6 +108,7 @@ class ProgramData(ResponseModel):
     max_codes_per_order: int
     commission_cap_percent: Money
     allow_self_referral: bool
+    code_packs: list[int]
     created_at: Moment
     updated_at: Moment
 
@@ -148,6 +154,7 @@ def _members(program: Program) -> dict[str, Any]:
         "max_codes_per_order": settings.max_codes_per_order,
         "commission_cap_percent": in_percent(settings.commission_cap_hundredths),
         "allow_self_referral": settings.allow_self_referral,
+        "code_packs": list(settings.code_packs),
         "created_at": program.created_at,
         "updated_at": program.updated_at,
     }
@@ -219,7 +226,8 @@ ROUTES: Final = (
         handler=change,
         summary="Change a program's settings",
         description="Existing codes keep their terms; new codes follow within five seconds. A program's own key can "
-        "change `link_url`, `timezone`, `webhook_attributes` and `support_email`; the others are for the operator.",
+        "change `link_url`, `timezone`, `webhook_attributes`, `support_email` and `code_packs`; the others are for the "
+        "operator.",
         security="bearer",
         scope="manage",
         operator_allowed=True,

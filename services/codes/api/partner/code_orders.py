@@ -36,7 +36,10 @@ from shared.web import (
 class CodeOrderPlacement(RequestModel):
     """The number of codes, and what the partner calls the order."""
 
-    count: Annotated[Int, Field(ge=1, le=MAX_CODES)] = Field(description="The number of codes to add to your quota.")
+    count: Annotated[Int, Field(ge=1, le=MAX_CODES)] = Field(
+        description="The number of codes to add to your quota: one of `program.code_packs` of `GET /api/partners/me`, "
+        "if there are any."
+    )
     reference: Reference | None = Field(
         None,
         description="Your own name for the order, such as a purchase order number. A repeat with the same reference "
@@ -118,7 +121,8 @@ _routes = Routes("/api/partners/code-orders", "No such order", tag="partner", se
         200: OnePartnerCodeOrder,
         403: "Partner account is not active (`partner_inactive`), or the key lacks the scope",
         409: f"{MOST_PENDING} orders are pending (`too_many_pending_code_orders`)",
-        422: "An order with this reference is for another number of codes (`reference_taken`)",
+        422: "An order with this reference is for another number of codes (`reference_taken`), or the merchant sells "
+        "packs of other numbers (`not_a_code_pack`)",
     },
     examples={"request": _ORDER},
 )

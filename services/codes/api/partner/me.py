@@ -19,6 +19,7 @@ class OwnProgram(ResponseModel):
     name: str
     currency: str = Field(description="ISO 4217 code.")
     timezone: str = Field(description="IANA name; the time zone for days, months and bare dates.")
+    code_packs: list[int] = Field(description="The numbers of codes that you can order; empty for any number.")
 
 
 class OwnQuota(ResponseModel):
@@ -86,7 +87,12 @@ def _profile(found: OwnAccount, caller_id: uuid.UUID, *, is_test: bool) -> OwnPr
         status=profile.status,
         status_since=profile.status_changed_at,
         support_address=profile.support_address,
-        program=OwnProgram(name=profile.program_name, currency=profile.currency, timezone=profile.timezone),
+        program=OwnProgram(
+            name=profile.program_name,
+            currency=profile.currency,
+            timezone=profile.timezone,
+            code_packs=list(profile.code_packs),
+        ),
         quota=OwnQuota(
             granted=quota.granted,
             adjusted=quota.adjusted,
