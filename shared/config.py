@@ -54,8 +54,8 @@ SecretKey = Annotated[SecretStr, AfterValidator(_checked_secret_key)]
 SecretKeys = Annotated[SecretStr, AfterValidator(_checked_secret_keys)]
 
 
-class ServiceSettings(BaseSettings):
-    """The settings that all services share, read once at start, and frozen."""
+class DatabaseSettings(BaseSettings):
+    """The settings of every service, whether or not it uses the broker; read once at start, and frozen."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -65,38 +65,16 @@ class ServiceSettings(BaseSettings):
     # Passwords come before the URLs that contain them. They need no escaping here, unlike in a URL.
     database_password: SecretStr | None = None
     admin_database_password: SecretStr | None = None
-    broker_password: SecretStr | None = None
-    admin_broker_password: SecretStr | None = None
     database_url: SecretStr
     admin_database_url: SecretStr | None = None
-    amqp_url: SecretStr
-    admin_amqp_url: SecretStr | None = None
     # Without a token, the operators' API is for accounts only.
     operator_token: SecretStr | None = Field(default=None, min_length=16)
-    # A JWK Set: the issuers of account tokens. Without it, only keys and the operator's token are accepted.
-    account_keys: str = ""
     database_pool_size: int = Field(default=8, ge=2, le=100)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
-    # Events of the history can be published again; their consumers must still recognise them.
-    event_retention_days: int = Field(default=35, ge=1, le=3650)
-    inbox_retention_days: int = Field(default=36, ge=35, le=3660)
 
-    @field_validator("account_keys")
-    @classmethod
-    def _can_be_read(cls, text: str) -> str:
-        AccountKeys.parse(text)
-        return text
-
-    @field_validator("inbox_retention_days")
-    @classmethod
-    def _outlasts_the_history(cls, days: int, info: ValidationInfo) -> int:
-        history = info.data.get("event_retention_days")
-        if history is not None and days <= history:
-            raise ValueError(f"must be at least one day more than event_retention_days, {history + 1}")
-        return days
-
-    @field_validator(*_PASSWORDS)
+    # The broker's URLs are members of a subclass.
+    @field_validator(*_PASSWORDS, check_fields=False)
     @classmethod
     def _put_in_password(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         password = info.data.get(_PASSWORDS[str(info.field_name)])
@@ -118,24 +96,60 @@ class ServiceSettings(BaseSettings):
             listed = ", ".join(names)
             raise ValueError(f"In production, these settings need their own values: {listed}.")
 
-    @property
-    def inbox_kept(self) -> timedelta:
-        """How long the service remembers which messages it has processed."""
-        return timedelta(days=self.inbox_retention_days)
-
     def operator_token_text(self) -> str | None:
         """Return the operator's token, if there is one."""
         return self.operator_token.get_secret_value() if self.operator_token else None
 
     def migration_urls(self) -> dict[str, str]:
-        """Return the URLs of the database and the broker for `migrate`; raises ValueError without the operator's."""
-        if self.admin_database_url is None or self.admin_amqp_url is None:
+        """Return the URLs of the database for `migrate`; raises ValueError without the operator's."""
+        return self._texts(database=self.database_url, admin_database=self.admin_database_url)
+
+    def _texts(self, **urls: SecretStr | None) -> dict[str, str]:
+        if None in urls.values():
             prefix = self.model_config["env_prefix"]
-            raise ValueError(f"Set {prefix}ADMIN_DATABASE_URL and {prefix}ADMIN_AMQP_URL to migrate.")
-        urls = {
-            "database": self.database_url,
-            "admin_database": self.admin_database_url,
-            "broker": self.amqp_url,
-            "admin_broker": self.admin_amqp_url,
-        }
-        return {name: url.get_secret_value() for name, url in urls.items()}
+            variables = {"admin_database": "ADMIN_DATABASE_URL", "admin_broker": "ADMIN_AMQP_URL"}
+            needed = " and ".join(f"{prefix}{variable}" for name, variable in variables.items() if name in urls)
+            raise ValueError(f"Set {needed} to migrate.")
+        return {name: url.get_secret_value() for name, url in urls.items() if url is not None}
+
+
+class ServiceSettings(DatabaseSettings):
+    """The settings of the services with an HTTP API, which publish events and judge who acts."""
+
+    broker_password: SecretStr | None = None
+    admin_broker_password: SecretStr | None = None
+    amqp_url: SecretStr
+    admin_amqp_url: SecretStr | None = None
+    # A JWK Set: the issuers of account tokens. Without it, only keys and the operator's token are accepted.
+    account_keys: str = ""
+    # Events of the history can be published again; their consumers must still recognise them.
+    event_retention_days: int = Field(default=35, ge=1, le=3650)
+    inbox_retention_days: int = Field(default=36, ge=35, le=3660)
+
+    @field_validator("account_keys")
+    @classmethod
+    def _can_be_read(cls, text: str) -> str:
+        AccountKeys.parse(text)
+        return text
+
+    @field_validator("inbox_retention_days")
+    @classmethod
+    def _outlasts_the_history(cls, days: int, info: ValidationInfo) -> int:
+        history = info.data.get("event_retention_days")
+        if history is not None and days <= history:
+            raise ValueError(f"must be at least one day more than event_retention_days, {history + 1}")
+        return days
+
+    @property
+    def inbox_kept(self) -> timedelta:
+        """How long the service remembers which messages it has processed."""
+        return timedelta(days=self.inbox_retention_days)
+
+    def migration_urls(self) -> dict[str, str]:
+        """Return the URLs of the database and the broker for `migrate`; raises ValueError without the operator's."""
+        return self._texts(
+            database=self.database_url,
+            admin_database=self.admin_database_url,
+            broker=self.amqp_url,
+            admin_broker=self.admin_amqp_url,
+        )

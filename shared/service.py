@@ -16,11 +16,11 @@ from pydantic import ValidationError
 from shared import log, process
 from shared.broker import topology
 from shared.broker.connection import BrokerLoginRefused, BrokerRefused, connect
-from shared.config import ServiceSettings
+from shared.config import DatabaseSettings
 from shared.database import migrations
 from shared.faults import TransientFault
 
-S = TypeVar("S", bound=ServiceSettings)
+S = TypeVar("S", bound=DatabaseSettings)
 
 
 def run_service(
@@ -56,17 +56,23 @@ def run_service(
 async def _migrate(name: str, urls: Mapping[str, str], folder: Path) -> None:
     """Bring schema, login role and the broker's topology up to date, with the operator's credentials.
 
-    Also tries the service's own log-in to the broker: it is set elsewhere, and a service could only log a failure.
+    Also tries the service's own log-in to the broker: it is set elsewhere, and a service could only log a failure. A
+    service without a broker has neither events nor a topology.
     """
     prefix = name.upper()
+    has_broker = "broker" in urls
     role = f"mintwire_{name}"
     try:
-        await migrations.migrate(urls["admin_database"], urls["database"], schema=name, role=role, folder=folder)
+        await migrations.migrate(
+            urls["admin_database"], urls["database"], schema=name, role=role, folder=folder, has_events=has_broker
+        )
     except migrations.LoginRefused as refused:
         raise migrations.MigrationError(
             f"{refused} Check {prefix}_ADMIN_DATABASE_URL; with Docker Compose set POSTGRES_PASSWORD in .env to the "
             "password that the database was first started with, or change that one (deploy/README.md)."
         ) from refused
+    if not has_broker:
+        return
     await _on_broker(topology.declare(urls["admin_broker"]), f"{prefix}_ADMIN_AMQP_URL", "operator")
     await _on_broker(_log_in(urls["broker"]), f"{prefix}_AMQP_URL", name)
 

@@ -14,11 +14,14 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from mintwire.stack.dashboard_keys import signing_key
 from tests.servers import ROOT, RunningServers, locked
 
 SERVICES = ("codes", "redemption", "webhooks")
+# All that have a schema; the dashboard has neither events nor a broker.
+SCHEMAS = (*SERVICES, "dashboard")
 # One constant per login role; the server listens on loopback and lives as long as the run.
-ROLE_PASSWORDS = {service: f"{service}-test" for service in SERVICES}
+ROLE_PASSWORDS = {service: f"{service}-test" for service in SCHEMAS}
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class Database:
     @property
     def redemption(self) -> str:
         return self.role("redemption")
+
+    @property
+    def dashboard(self) -> str:
+        return self.role("dashboard")
 
     @property
     def webhooks(self) -> str:
@@ -58,7 +65,7 @@ def migrated_template(run: Path, servers: RunningServers, vhost: str) -> Databas
     with locked(run / "template-lock"):
         if not done.exists():
             asyncio.run(_execute(servers.database_url, *_creation(template.name, None)))
-            for service in SERVICES:
+            for service in SCHEMAS:
                 migrate(service, template, servers, vhost)
             done.touch()
     return template
@@ -80,12 +87,20 @@ def migrate(service: str, database: Database, servers: RunningServers, vhost: st
 def migrate_environment(service: str, database: Database, servers: RunningServers, vhost: str) -> dict[str, str]:
     """Return the service's settings for this database and vhost."""
     prefix = service.upper()
+    broker = (
+        {
+            f"{prefix}_AMQP_URL": servers.broker_url(service, vhost),
+            f"{prefix}_ADMIN_AMQP_URL": servers.broker_url("operator", vhost),
+        }
+        if service in SERVICES
+        else {}
+    )
     return {
+        **broker,
+        "DASHBOARD_SIGNING_KEY": signing_key(b"dashboard-key-of-the-tests------"),
         f"{prefix}_ENVIRONMENT": "development",
         f"{prefix}_DATABASE_URL": database.role(service),
         f"{prefix}_ADMIN_DATABASE_URL": database.admin,
-        f"{prefix}_AMQP_URL": servers.broker_url(service, vhost),
-        f"{prefix}_ADMIN_AMQP_URL": servers.broker_url("operator", vhost),
         f"{prefix}_LOG_FORMAT": "console",
         "CODES_OPERATOR_TOKEN": "operator-token-for-tests",
         "REDEMPTION_SECRET_KEY": "dGVzdC1vbmx5LXRlc3Qtb25seS10ZXN0LW9ubHktMTI=",
@@ -179,7 +194,7 @@ def _creation(name: str, template: str | None) -> tuple[str, ...]:
     if template is None:
         return f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', f'CREATE DATABASE "{name}"'
     # Rights on a database are not part of what a template hands down.
-    roles = ", ".join(f"mintwire_{service}" for service in SERVICES)
+    roles = ", ".join(f"mintwire_{service}" for service in SCHEMAS)
     return (
         f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY',
         f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC; GRANT CONNECT ON DATABASE "{name}" TO {roles}',

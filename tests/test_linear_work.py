@@ -26,7 +26,6 @@ from services.codes.domain.partners import checked_email
 from services.codes.domain.programs import checked_link_url
 from services.redemption.api.redemptions import RedemptionBody
 from services.redemption.api.stats import StatsQuery
-from services.redemption.domain.guesses import guesser
 from services.redemption.domain.purchase import Purchase
 from services.redemption.domain.terms import CodeTerms
 from services.redemption.store.terms import CountedTerms
@@ -45,6 +44,7 @@ from services.webhooks.sender.urls import URLChecker
 from shared import api_keys
 from shared.broker.tables import Headers, without
 from shared.canonical import canonical_code
+from shared.client_networks import client_network
 from shared.clock import utc_now
 from shared.events.checkout import CheckoutCompletedV1
 from shared.events.envelope import decode_data, decode_envelope
@@ -254,7 +254,7 @@ _HEADER_DOORS: tuple[Callable[[web.Request], object], ...] = (
     wants_csv,
     lambda http: versions(Request(http, "id", "management")),
     lambda http: DASHBOARD.keys.read(http.headers.get("Authorization", ""), "codes", utc_now()),
-    lambda http: guesser("::1", ",".join(http.headers.getall("X-Forwarded-For", ())), 1),
+    lambda http: client_network("::1", ",".join(http.headers.getall("X-Forwarded-For", ())), 1),
 )
 
 

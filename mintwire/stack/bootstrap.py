@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +19,13 @@ _PROGRAM_SCOPES = ["manage", "checkout", "webhooks"]
 _SHOP_SCOPES = ["checkout"]
 _PARTNER_SCOPES = ["codes:generate", "codes:read", "webhooks"]
 _EVENT_TYPES = ["code.redeemed", "test"]
+_SIGN_INS = (
+    ("partner", "change"),
+    ("partner", "look"),
+    ("merchant", "change"),
+    ("merchant", "look"),
+    ("operator", "change"),
+)
 _TIMEOUT = aiohttp.ClientTimeout(total=15)
 
 
@@ -37,6 +45,8 @@ async def bootstrap(
             demo["shop"] = {"api_key": await api.make_shop_key(demo)}
             folder.write(DEMO_FILE, demo)
         demo["receiver"] = await api.endpoint(demo, url)
+        demo.setdefault("sign_ins", [])
+        await api.add_sign_ins(demo)
         folder.write(DEMO_FILE, demo)
     folder.receiver_secret.touch(mode=0o600)
     folder.receiver_secret.write_text(demo["receiver"]["secret"])
@@ -46,6 +56,7 @@ async def bootstrap(
         "partner": demo["partner"],
         "shop": demo["shop"],
         "receiver": {"url": url, "secret": demo["receiver"]["secret"], "log": str(folder.webhooks_log)},
+        "sign_ins": demo["sign_ins"],
     }
 
 
@@ -119,6 +130,26 @@ class _API:
                     return {**known, "url": url}
         made = await self._post("webhooks", "/v1/webhooks/endpoints", key, {"url": url, "event_types": _EVENT_TYPES})
         return {"id": made["id"], "url": url, "secret": made["secret"]}
+
+    async def add_sign_ins(self, demo: dict[str, Any]) -> None:
+        """Create the accounts that are missing: one that may change for each role, and one that may look."""
+        have = {(each["role"], each["grade"]) for each in demo["sign_ins"]}
+        for role, grade in _SIGN_INS:
+            if (role, grade) not in have:
+                demo["sign_ins"].append(await self._sign_in(demo, role, grade))
+
+    async def _sign_in(self, demo: Mapping[str, Any], role: str, grade: str) -> dict[str, Any]:
+        program_id = demo["program"]["id"]
+        owner = {
+            "program_id": None if role == "operator" else program_id,
+            "partner_id": demo["partner"]["id"] if role == "partner" else None,
+        }
+        # Accounts of several stacks may share a database.
+        email = f"{role}{'-look' if grade == 'look' else ''}.{program_id[-6:]}@demo.example"
+        account = {"role": role, "grade": grade, "email": email, "password": secrets.token_urlsafe(12), **owner}
+        name = f"Demo {role}{' who may look' if grade == 'look' else ''}"
+        await self._post("dashboard", "/v1/operator/dashboard/accounts", self._operator, {"name": name, **account})
+        return account
 
     async def _post(self, service: str, path: str, headers: Mapping[str, str], body: object) -> dict[str, Any]:
         status, answer = await self._call("POST", service, path, headers, body)

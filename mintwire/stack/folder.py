@@ -22,7 +22,10 @@ from mintwire.stack.errors import StackInUse
 from shared.clock import utc_now
 from shared.times import format_milliseconds
 
-SERVICES = ("codes", "redemption", "webhooks")
+# The services that the dashboard calls.
+CALLED = ("codes", "redemption", "webhooks")
+DASHBOARD = "dashboard"
+SERVICES = (*CALLED, DASHBOARD)
 RECEIVER = "receiver"
 SHOP = "shop"
 SETTLED_FILE = "settled.json"
@@ -139,13 +142,16 @@ class StackFolder:
 
 @dataclass(frozen=True)
 class StackSecrets:
-    """The secrets of one stack: database passwords by service, the operator's token, keys that encrypt at rest."""
+    """The secrets of one stack: database passwords by service, the operator's token, keys that encrypt at rest,
+    and the key with which the dashboard states who acts.
+    """
 
     database_passwords: dict[str, str]
     operator_token: str
     codes_secret_key: str
     redemption_secret_key: str
     webhooks_secret_key: str
+    dashboard_key: bytes
 
 
 def stack_secrets(folder: StackFolder, given_database_url: str | None) -> StackSecrets:
@@ -163,6 +169,7 @@ def stack_secrets(folder: StackFolder, given_database_url: str | None) -> StackS
         codes_secret_key=b64encode(_derived(shared, "codes key")).decode(),
         redemption_secret_key=b64encode(_derived(shared, "redemption key")).decode(),
         webhooks_secret_key=b64encode(_derived(shared, "webhooks key")).decode(),
+        dashboard_key=_derived(seed, "dashboard key"),
     )
 
 

@@ -14,9 +14,16 @@ def what_next(stack: Mapping[str, Any], folder: StackFolder) -> str:
     codes, redemption, webhooks = (stack["services"][name] for name in ("codes", "redemption", "webhooks"))
     partner, program = stack["partner"]["api_key"], stack["program"]["api_key"]
     command = _command(folder)
+    sign_ins = "\n".join(
+        f"    {each['role']:<10} {each['email']}   {each['password']}"
+        for each in stack["sign_ins"]
+        if each["grade"] == "change"
+    )
     return f"""
 Mintwire is up.
 
+  Dashboard       {stack["services"]["dashboard"]}
+{sign_ins}
   Demo shop       {stack["services"]["shop"]}   (opened by the `url` of a code, with the code applied)
   API documents   {codes}/docs   {redemption}/docs   {webhooks}/docs
   Keys and URLs   {folder.stack_file}

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from mintwire.stack import ports, processes
 from mintwire.stack.config import ROOT, StackSettings
+from mintwire.stack.dashboard_keys import account_keys, signing_key
 from mintwire.stack.definitions import broker_definitions, stored_passwords
 from mintwire.stack.errors import ServerFailed
-from mintwire.stack.folder import RECEIVER, SERVICES, SHOP, StackFolder, stack_secrets
+from mintwire.stack.folder import CALLED, DASHBOARD, RECEIVER, SERVICES, SHOP, StackFolder, stack_secrets
 from mintwire.stack.postgres import PostgresServer
 from mintwire.stack.rabbitmq import RabbitMQServer
 from mintwire.stack.units import ModuleProcess, Unit
 from shared.broker.topology import VHOST
 
-_DEFAULT_PORTS = {"codes": 8001, "redemption": 8002, "webhooks": 8003, SHOP: 8004}
+_DEFAULT_PORTS = {"codes": 8001, "redemption": 8002, "webhooks": 8003, DASHBOARD: 8000, SHOP: 8004}
 # Settings of a service that the caller may set; all others are computed.
 _OPEN_SETTINGS = ("LOG_LEVEL", "LOG_FORMAT", "DATABASE_POOL_SIZE", "ACCOUNT_KEYS")
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
@@ -119,11 +120,13 @@ class StackPlan:
             "HOST": ports.HOST,
             "PORT": str(port),
             "DATABASE_URL": self._service_database_url(name),
-            "AMQP_URL": self.broker_url(name),
             "OPERATOR_TOKEN": self.operator_token,
         }
         if is_migrating:
-            own |= {"ADMIN_DATABASE_URL": self.database_url, "ADMIN_AMQP_URL": self.broker_url("operator")}
+            own["ADMIN_DATABASE_URL"] = self.database_url
+        if name != DASHBOARD:
+            own |= {"AMQP_URL": self.broker_url(name), "ACCOUNT_KEYS": account_keys(self._secrets.dashboard_key)}
+            own |= {"ADMIN_AMQP_URL": self.broker_url("operator")} if is_migrating else {}
         given = self._settings.environment
         prefixed = {f"{name.upper()}_{key}": value for key, value in own.items()}
         for key in _OPEN_SETTINGS:
@@ -145,7 +148,16 @@ class StackPlan:
         if name == "webhooks":
             key = given.get("WEBHOOKS_SECRET_KEY") or self._secrets.webhooks_secret_key
             return {"WEBHOOKS_SECRET_KEY": key}
-        return {}
+        return self._dashboard_settings(given)
+
+    def _dashboard_settings(self, given: Mapping[str, str]) -> dict[str, str]:
+        urls = {name: f"http://{ports.HOST}:{self._known_port(name)}" for name in (*CALLED, DASHBOARD)}
+        return {
+            "DASHBOARD_SIGNING_KEY": given.get("DASHBOARD_SIGNING_KEY") or signing_key(self._secrets.dashboard_key),
+            "DASHBOARD_PUBLIC_URL": urls[DASHBOARD],
+            "DASHBOARD_CODES_PUBLIC_URL": urls["codes"],
+            **{f"DASHBOARD_{name.upper()}_URL": urls[name] for name in CALLED},
+        }
 
     def _known_port(self, name: str) -> int:
         port: int = self.folder.read("ports.json").get(name) or _DEFAULT_PORTS[name]

@@ -14,7 +14,7 @@ from mintwire.stack.bootstrap import bootstrap, lead_links_to
 from mintwire.stack.config import StackSettings
 from mintwire.stack.demo import play
 from mintwire.stack.errors import ServerFailed
-from mintwire.stack.folder import DEATHS_FILE, RECEIVER, SERVICES, SETTLED_FILE, SHOP, StackFolder
+from mintwire.stack.folder import DASHBOARD, DEATHS_FILE, RECEIVER, SERVICES, SETTLED_FILE, SHOP, StackFolder
 from mintwire.stack.guide import how_to_stop, what_next
 from mintwire.stack.install import ensure_rabbitmq
 from mintwire.stack.plan import StackPlan, leftovers
@@ -135,8 +135,8 @@ class _Run:
     async def _start_modules(self) -> list[ModuleProcess]:
         """Start the receiver and the services concurrently, and wait until each is ready.
 
-        Only codes waits for redemption, whose address is one of its settings: a port that was free when it was chosen
-        may belong to another stack by the time it is used.
+        Codes waits for redemption, and the dashboard for all of them, because their addresses are settings: a port that
+        was free when it was chosen may belong to another stack by the time it is used.
         """
         began = time.monotonic()
         taken: list[int] = []
@@ -146,6 +146,8 @@ class _Run:
         modules["redemption"] = await self._serving(modules["redemption"], taken)
         modules["codes"] = await self._started("codes", taken)
         for name in (RECEIVER, *SERVICES):
+            if name == DASHBOARD:
+                modules[name] = await self._started(name, taken)
             modules[name] = await self._serving(modules[name], taken)
             self._ready(name, modules[name].port, began)
         return [modules[name] for name in (RECEIVER, *SERVICES)]

@@ -19,7 +19,7 @@ from shared.database.faults import DatabaseFault, transient_faults
 from shared.faults import TransientFault
 from shared.log import get_logger
 
-ROLES = ("mintwire_codes", "mintwire_redemption", "mintwire_webhooks")
+ROLES = ("mintwire_codes", "mintwire_redemption", "mintwire_webhooks", "mintwire_dashboard")
 NO_TRANSACTION = "-- no transaction"
 SHARED_FOLDER = Path(__file__).parent / "sql"
 # To a service these faults are transient; here the operator is present, the only one who can fix them.
@@ -91,12 +91,17 @@ def read_migrations(folder: Path, prefix: str) -> list[Migration]:
     return found
 
 
-async def migrate(admin_url: str, service_url: str, *, schema: str, role: str, folder: Path) -> list[str]:
+async def migrate(
+    admin_url: str, service_url: str, *, schema: str, role: str, folder: Path, has_events: bool = True
+) -> list[str]:
     """Bring one service's schema and login role up to date and return the names of the files applied now.
+
+    A service that has no events does not get their tables.
 
     Raises MigrationError, TransientFault, and what a file's own statements raise.
     """
-    migrations = [*read_migrations(SHARED_FOLDER, "shared"), *read_migrations(folder, schema)]
+    shared = read_migrations(SHARED_FOLDER, "shared") if has_events else []
+    migrations = [*shared, *read_migrations(folder, schema)]
     with _explained():
         return await _migrate(admin_url, service_url, schema, role, migrations)
 

@@ -54,6 +54,8 @@ def build_application(
     description: str = "",
     webhooks: Callable[[], Webhooks] | None = None,
     public_url: str = "",
+    pages: Iterable[tuple[str, str, Serve]] = (),
+    unmatched: Serve | None = None,
 ) -> web.Application:
     """Wire the routes and add `/livez /readyz /metrics /openapi.json /docs`, the last two also with the service's name.
 
@@ -62,6 +64,8 @@ def build_application(
     `authenticate` takes a key's text and returns its live credential or None; `identify` does so for the token of an
     account, without it there are no accounts. `translate` is the service's table from
     its own errors to refusals. `ready` maps each part to `ok` or a reason. Links begin with `public_url`.
+    `pages` are routes for people (method, path, what serves them), outside the API and its document; `unmatched`
+    answers the paths that nothing else does.
     """
     app = web.Application(handler_args=_PROTOCOL, client_max_size=0)
     app[NAME] = service
@@ -87,7 +91,9 @@ def build_application(
         _add(app, Endpoint(route, gate, body_limit, translate))
     for route in infrastructure:
         _add(app, Endpoint(route, None, body_limit, is_probe=True))
-    _add_catch_all(app, body_limit)
+    for method, path, serve in pages:
+        _add_route(app, method, path, serve)
+    _add_catch_all(app, body_limit, unmatched)
     return app
 
 
@@ -140,8 +146,12 @@ def _infrastructure_route(path: str, handler: Handler, summary: str) -> Route:
     )
 
 
-def _add_catch_all(app: web.Application, body_limit: int) -> None:
+def _add_catch_all(app: web.Application, body_limit: int, unmatched: Serve | None) -> None:
     """Answer unmatched requests in the family of their path: the router's own answers would be plain text."""
+    if unmatched is not None:
+        _add_route(app, "*", _CATCH_ALL, unmatched)
+        app[UNROUTED] = unmatched
+        return
     by_family = {
         family: Endpoint(_unmatched_route(app, family), None, body_limit, is_probe=True)
         for family in ("partner", "management", "query")

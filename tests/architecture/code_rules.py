@@ -15,6 +15,7 @@ PROCESS_EDGES = {
     "shared/broker/dead_letter_publisher.py": "a letter that cannot be made or sent must not hold the rest",
     "shared/broker/lines.py": "a line about a message must not fail for what is in it",
     "shared/web/endpoint.py": "nothing above a request could still answer it",
+    "services/dashboard/api/serving.py": "nothing above a page could still answer it",
     "shared/web/server.py": "anybody may write anything to a socket, and the parser fails on it as it likes",
     "services/webhooks/sender/client.py": "a receiver must not be able to end the sender, whatever it answers",
     "services/codes/usecases/run_jobs.py": "a job that cannot be done must not keep the others from being done",
@@ -70,7 +71,19 @@ _IMPURE_MODULES = frozenset(
 PURE_SHARED = frozenset(
     f"shared.{name}"
     for name in (
-        *("canonical", "cells", "csv_lines", "currencies", "derived_ids", "erasing", "known_ids", "mailboxes", "modes"),
+        *(
+            "accounts",
+            "canonical",
+            "cells",
+            "client_networks",
+            "csv_lines",
+            "currencies",
+            "derived_ids",
+            "erasing",
+            "known_ids",
+            "mailboxes",
+            "modes",
+        ),
         *("reasons", "steps"),
         *("strict_json", "times"),
     )

@@ -10,9 +10,9 @@ import pytest
 from tests.architecture.source import ROOT
 
 CONFIGURATION = ROOT / "pyproject.toml"
-SERVICES = ("codes", "redemption", "webhooks")
+SERVICES = ("codes", "redemption", "webhooks", "dashboard")
 _SERVICE_MODULES = (
-    "__main__ app config consumers dispatcher migrations sender store api usecases domain integrations".split()  # noqa: SIM905 - a list of names reads best as one line
+    "__main__ app config consumers dispatcher migrations sender clients store api usecases domain integrations".split()  # noqa: SIM905 - a list of names reads best as one line
 )
 _SHARED_MODULES = (
     "service",
@@ -41,6 +41,7 @@ PLANTED = [
     ("shared-layers", "shared/events/__init__.py", "shared.broker"),
     ("shared-layers", "shared/web/__init__.py", "shared.database"),
     ("shared-layers", "shared/helpers.py", "json"),
+    ("service-layers", "services/dashboard/clients.py", "services.dashboard.usecases"),
     ("settings", "services/codes/usecases.py", "services.codes.config"),
     ("publisher", "services/codes/usecases.py", "shared.broker.publisher"),
     ("domain-pure", "services/codes/domain.py", "pydantic"),

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 from services.redemption.domain.customers import Aliases
 from services.redemption.domain.errors import TooManyGuesses
-from services.redemption.domain.guesses import WINDOW, guesser
+from services.redemption.domain.guesses import WINDOW
 from services.redemption.domain.judgement import Appraisal
 from services.redemption.domain.public import appraise_publicly
 from services.redemption.domain.purchase import Purchase
 from services.redemption.store.guesses import charge_guess, find_window, refund_guess
 from services.redemption.store.locks import find
 from services.redemption.usecases.open_books import open_books, strings_of
+from shared.client_networks import client_network
 from shared.clock import Clock
 from shared.database.pool import Connection, Database
 from shared.metrics import GUESSES_REFUSED
@@ -50,7 +51,7 @@ class ValidatePublicly:
         Raises TooManyGuesses or TransientFault.
         """
         now = self.clock()
-        address = guesser(asker.remote, asker.forwarded_for, self.trusted_proxies)
+        address = client_network(asker.remote, asker.forwarded_for, self.trusted_proxies)
         async with self.database.connection() as connection:
             started_at = await charge_guess(connection, asker.key_id, address, now)
             if started_at is None:

@@ -91,9 +91,9 @@ class TestAStackThatIsUp:
         facts = stack.facts
         assert set(facts) == {
             *("services", "database_url", "amqp_url", "management_url", "operator_token"),
-            *("program", "partner", "shop", "receiver"),
+            *("program", "partner", "shop", "receiver", "sign_ins"),
         }
-        assert set(facts["services"]) == {"codes", "redemption", "webhooks", "shop"}
+        assert set(facts["services"]) == {"codes", "redemption", "webhooks", "dashboard", "shop"}
         assert set(facts["shop"]) == {"api_key"}
         assert set(facts["program"]) == set(facts["partner"]) == {"id", "api_key"}
         assert set(facts["receiver"]) == {"url", "secret", "log"}

@@ -1,6 +1,8 @@
 """The decisions of a start: which part starts when, on which port, and what a closed output means."""
 
 import asyncio
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from mintwire.stack import ports
 from mintwire.stack.config import StackSettings
+from mintwire.stack.dashboard_keys import signing_key
 from mintwire.stack.errors import ServerFailed
 from mintwire.stack.folder import StackFolder
 from mintwire.stack.plan import StackPlan
@@ -15,8 +18,10 @@ from mintwire.stack.supervisor import Supervisor
 from mintwire.stack.units import ModuleProcess
 from mintwire.stack.up import _Run, _Voice
 from mintwire.terminal import OutputClosed
+from shared.account_tokens import AccountKeys, Acting, Signer
 
 DATABASE = "postgresql://mintwire:secret@127.0.0.1:1/mintwire"
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
 BROKER = "amqp://operator:secret@127.0.0.1:1/mintwire"
 
 
@@ -48,8 +53,8 @@ def plan(tmp_path: Path) -> StackPlan:
     return StackPlan(StackSettings(tmp_path, DATABASE, BROKER, {}))
 
 
-@pytest.mark.parametrize("thief", ["redemption", "codes", "webhooks", "receiver"])
-async def test_codes_is_told_where_redemption_serves_in_the_end(
+@pytest.mark.parametrize("thief", ["redemption", "codes", "webhooks", "dashboard", "receiver"])
+async def test_codes_and_the_dashboard_know_where_the_others_serve_in_the_end(
     plan: StackPlan, thief: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With another stack around, a port may be taken between its choice and its use; codes must not call the thief."""
@@ -59,10 +64,14 @@ async def test_codes_is_told_where_redemption_serves_in_the_end(
     modules = await _Run(plan, supervisor, lambda _: None)._start_modules()
     at = {module.name: module.port for module in modules}
     assert at[thief] not in supervisor.lost
-    assert len(set(at.values())) == len(at) == 4
+    assert len(set(at.values())) == len(at) == 5
     [*_, (_, port, environment)] = [each for each in supervisor.started if each[0] == "codes"]
     assert port == at["codes"]
     assert environment["CODES_REDEMPTION_URL"] == f"http://127.0.0.1:{at['redemption']}"
+    [*_, (_, port, environment)] = [each for each in supervisor.started if each[0] == "dashboard"]
+    assert environment["DASHBOARD_PUBLIC_URL"] == f"http://127.0.0.1:{at['dashboard']}" == f"http://127.0.0.1:{port}"
+    for name in ("codes", "redemption", "webhooks"):
+        assert environment[f"DASHBOARD_{name.upper()}_URL"] == f"http://127.0.0.1:{at[name]}"
 
 
 def test_the_keys_of_a_dashboard_are_handed_on_to_the_service_that_they_are_given_for(tmp_path: Path) -> None:
@@ -71,7 +80,17 @@ def test_the_keys_of_a_dashboard_are_handed_on_to_the_service_that_they_are_give
     plan = StackPlan(StackSettings(tmp_path, DATABASE, BROKER, given))
     handed_on = {name: plan.service_environment(name, 8001) for name in ("codes", "redemption")}
     assert handed_on["codes"].items() >= given.items()
-    assert not any(name.endswith("_ACCOUNT_KEYS") for name in handed_on["redemption"])
+    assert handed_on["redemption"]["REDEMPTION_ACCOUNT_KEYS"] != given["CODES_ACCOUNT_KEYS"]
+
+
+def test_the_services_of_a_stack_believe_its_own_dashboard_and_no_other(plan: StackPlan) -> None:
+    signer = Signer.parse(plan.service_environment("dashboard", 8000)["DASHBOARD_SIGNING_KEY"])
+    acting = Acting(uuid.uuid4(), "operator", "look", "request-1")
+    for name in ("codes", "redemption", "webhooks"):
+        keys = AccountKeys.parse(plan.service_environment(name, 8001)[f"{name.upper()}_ACCOUNT_KEYS"])
+        assert keys.read(signer.sign(acting, name, NOW, uuid.uuid4()), name, NOW) is not None
+        other = Signer.parse(signing_key(b"x" * 32))
+        assert keys.read(other.sign(acting, name, NOW, uuid.uuid4()), name, NOW) is None
 
 
 def test_a_voice_that_is_lost_stops_the_stack_and_keeps_nothing_from_stopping() -> None:

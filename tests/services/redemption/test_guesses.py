@@ -8,8 +8,9 @@ import asyncpg
 import pytest
 
 from services.redemption.app import open_database
-from services.redemption.domain.guesses import BUDGET, WINDOW, guesser
+from services.redemption.domain.guesses import BUDGET, WINDOW
 from services.redemption.store.guesses import charge_guess, find_window, refund_guess
+from shared.client_networks import client_network
 from shared.database.pool import Database as Pool
 from tests.databases import Database
 from tests.services.redemption.merchant import NOW
@@ -40,7 +41,7 @@ SECOND = timedelta(seconds=1)
 def test_an_address_is_what_a_client_cannot_choose(
     remote: str | None, forwarded_for: str, proxies: int, expected: str
 ) -> None:
-    assert guesser(remote, forwarded_for, proxies) == expected
+    assert client_network(remote, forwarded_for, proxies) == expected
 
 
 async def test_exactly_the_budget_is_charged_whoever_asks_at_once(pool: Pool, database: Database) -> None:

@@ -1,0 +1,1 @@
+"""The pages: one file per page, and the layer around each of them."""

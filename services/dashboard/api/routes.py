@@ -1,0 +1,16 @@
+"""All pages."""
+
+from typing import Final
+
+from services.dashboard.api import entrance
+from services.dashboard.api.merchant import overview as merchant_overview
+from services.dashboard.api.operator import overview as operator_overview
+from services.dashboard.api.pages import PageRoute
+from services.dashboard.api.partner import overview as partner_overview
+
+PAGES: Final[tuple[PageRoute, ...]] = (
+    *entrance.PAGES.all,
+    *partner_overview.PAGES.all,
+    *merchant_overview.PAGES.all,
+    *operator_overview.PAGES.all,
+)

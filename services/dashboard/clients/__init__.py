@@ -1,0 +1,1 @@
+"""The clients of the three HTTP APIs: each request states who acts, and has a deadline and one shape of answers."""
