@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import App
 
-from mintwire.cli.client import address, fetch, fetch_page, given
+from mintwire.cli.client import address, call, fetch, fetch_page, given
 from mintwire.cli.config import read_target
 from mintwire.cli.members import Flag, Many, Set, assigned
 from mintwire.cli.output import (
@@ -39,6 +39,7 @@ async def create(
     limit: int | None = None,
     expires: str | None = None,
     code: Annotated[list[str] | None, Many] = None,
+    dry_run: Annotated[bool, Flag] = False,
     set_: Set = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -68,6 +69,8 @@ async def create(
         The expiry: a time with an offset, or a date, which means the end of that day.
     code
         A code to create with it; may be given several times.
+    dry_run
+        Check it, and show what would be created.
     """
     if (percent is None) == (amount is None):
         raise Misused("give either --percent or --amount")
@@ -83,7 +86,9 @@ async def create(
         expires=expires,
     )
     body |= given(uuid_code=uuid_code, promotion_codes=code) | assigned(set_)
-    show(await fetch("POST", address(target.codes_url, "v1", "coupons"), key=target.program_key, body=body), as_json)
+    await _send(
+        "POST", address(target.codes_url, "v1", "coupons"), target.program_key, body, dry_run=dry_run, as_json=as_json
+    )
 
 
 @app.command(name="list")
@@ -139,6 +144,7 @@ async def update(
     unlimited: Annotated[bool, Flag] = False,
     expires: str | None = None,
     never_expires: Annotated[bool, Flag] = False,
+    dry_run: Annotated[bool, Flag] = False,
     set_: Set = None,
     as_json: AsJSON = False,
 ) -> None:
@@ -170,6 +176,8 @@ async def update(
         The expiry: a time with an offset, or a date, which means the end of that day.
     never_expires
         Remove the expiry.
+    dry_run
+        Check it, and show what the coupon would be.
     """
     target = read_target()
     body = _members(
@@ -187,8 +195,14 @@ async def update(
     if never_expires:
         body |= {"redemption_specific_date_status": False, "redemption_specific_date_value": None}
     body |= assigned(set_)
-    url = address(target.codes_url, "v1", "coupons", coupon)
-    show(await fetch("PATCH", url, key=target.program_key, body=body), as_json)
+    await _send(
+        "PATCH",
+        address(target.codes_url, "v1", "coupons", coupon),
+        target.program_key,
+        body,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @app.command
@@ -200,6 +214,14 @@ async def archive(coupon: str, *, as_json: AsJSON = False) -> None:
     """
     target = read_target()
     show(await fetch("DELETE", address(target.codes_url, "v1", "coupons", coupon), key=target.program_key), as_json)
+
+
+async def _send(method: str, url: str, key: str, body: dict[str, Any], *, dry_run: bool, as_json: bool) -> None:
+    if not dry_run:
+        show(await fetch(method, url, key=key, body=body), as_json)
+        return
+    # What is beside the coupon says when it starts and ends in the program's time zone.
+    show(await call(method, url, key=key, body=body, query={"dry_run": "true"}), as_json)
 
 
 def _members(

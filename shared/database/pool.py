@@ -46,6 +46,10 @@ _IN_WORDS: Mapping[Kind, str] = {
 }
 
 
+class _RolledBack(Exception):
+    """Ends a transaction whose changes must not stay."""
+
+
 class Database:
     """A pool of connections of one service's role, inside its schema."""
 
@@ -76,6 +80,14 @@ class Database:
         """
         async with self.connection() as connection, transaction_of(connection):
             yield connection
+
+    @asynccontextmanager
+    async def dry_run(self) -> AsyncIterator[Connection]:
+        """Lend a connection with an open transaction that is rolled back at the end."""
+        with suppress(_RolledBack):
+            async with self.transaction() as connection:
+                yield connection
+                raise _RolledBack
 
     async def state(self) -> str:
         """Return `ok` if the database accepts writes now, or the reason why not."""

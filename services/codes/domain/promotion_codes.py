@@ -91,6 +91,14 @@ class ShownCoupon:
 
 
 @dataclass(frozen=True, slots=True)
+class TriedCoupon:
+    """A coupon as a request creates or changes it, and the time zone of its program."""
+
+    shown: ShownCoupon
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
 class CodeRef:
     """A code named in a request: by our id, by its string in any spelling, or by a text that may be either."""
 

@@ -14,7 +14,7 @@ from services.codes.domain.coupons import Coupon, CouponFilter, CouponRef, check
 from services.codes.domain.errors import Missing, PartnerCouponNeeded, ProviderNotConnected, TooManyCodes
 from services.codes.domain.given import Given
 from services.codes.domain.pages import Page
-from services.codes.domain.promotion_codes import ShownCoupon
+from services.codes.domain.promotion_codes import ShownCoupon, TriedCoupon
 from services.codes.store import audit, coupons, programs, promotion_codes
 from services.codes.usecases.announcements import coupon_created, coupon_updated
 from services.codes.usecases.promotion_codes import CodeMaker
@@ -51,36 +51,55 @@ class CreateCoupon:
         events: list[OutboxEvent] = []
 
         async def work(connection: Connection, now: datetime) -> ShownCoupon:
-            if draft.provider is not None:
-                raise ProviderNotConnected(draft.provider)
-            program = await programs.find_program(connection, program_id)
-            if program is None:
-                raise Missing
-            coupon_id = self.new_id()
-            uuid_code = draft.uuid_code or str(coupon_id)
-            bare = Coupon(
-                id=coupon_id,
-                program_id=program_id,
-                uuid_code=uuid_code,
-                name=uuid_code,
-                opening_uses=draft.opening_uses,
-                times_redeemed=draft.opening_uses,
-                created_at=now,
-                updated_at=now,
-            )
-            coupon = changed_coupon(bare, draft.terms, program.settings)
-            await coupons.insert_coupon(connection, coupon)
-            await audit.record(connection, actor, program_id, "coupon.created", coupon.id, creation(coupon), now=now)
-            maker = CodeMaker(connection, actor, program, coupon, self.new_id, now)
-            made = [shown.code for shown in await maker.all(codes)]
-            event = coupon_created(coupon, made, now)
+            made = await self._create(connection, actor, program_id, draft, codes, now)
+            event = coupon_created(made.shown.coupon, made.shown.codes, now)
             await insert_events(connection, [event])
             events.append(event)
-            return ShownCoupon(coupon, made)
+            return made.shown
 
         answer = await self.answer_once(once, work)
         self.hand_over(events)
         return answer
+
+    async def dry_run(
+        self, actor: Actor, program_id: uuid.UUID, draft: CouponDraft, codes: Sequence[CodeDraft]
+    ) -> TriedCoupon:
+        """Return what would be created, and create nothing; raises what the creation raises."""
+        async with self.answer_once.database.dry_run() as connection:
+            return await self._create(connection, actor, program_id, draft, codes, self.answer_once.clock())
+
+    async def _create(
+        self,
+        connection: Connection,
+        actor: Actor,
+        program_id: uuid.UUID,
+        draft: CouponDraft,
+        codes: Sequence[CodeDraft],
+        now: datetime,
+    ) -> TriedCoupon:
+        if draft.provider is not None:
+            raise ProviderNotConnected(draft.provider)
+        program = await programs.find_program(connection, program_id)
+        if program is None:
+            raise Missing
+        coupon_id = self.new_id()
+        uuid_code = draft.uuid_code or str(coupon_id)
+        bare = Coupon(
+            id=coupon_id,
+            program_id=program_id,
+            uuid_code=uuid_code,
+            name=uuid_code,
+            opening_uses=draft.opening_uses,
+            times_redeemed=draft.opening_uses,
+            created_at=now,
+            updated_at=now,
+        )
+        coupon = changed_coupon(bare, draft.terms, program.settings)
+        await coupons.insert_coupon(connection, coupon)
+        await audit.record(connection, actor, program_id, "coupon.created", coupon.id, creation(coupon), now=now)
+        maker = CodeMaker(connection, actor, program, coupon, self.new_id, now)
+        made = [shown.code for shown in await maker.all(codes)]
+        return TriedCoupon(ShownCoupon(coupon, made), program.settings.timezone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,26 +122,51 @@ class ChangeCoupon:
 
         Raises Missing, ProviderNotConnected, InvalidTerms, TermsFrozen or ExternalIDTaken.
         """
-        now = self.clock()
         events: list[OutboxEvent] = []
         async with self.database.transaction() as connection:
-            program = await programs.find_program(connection, program_id)
-            coupon = await coupons.lock_coupon(connection, program_id, ref)
-            if program is None or coupon is None or coupon.archived_at is not None:
-                raise Missing(str(ref))
-            if provider is not None:
-                raise ProviderNotConnected(provider)
-            after = changed_coupon(coupon, changes, program.settings)
-            check_terms(coupon, after)
-            if delta := difference(coupon, after):
-                after = replace(after, updated_at=now)
-                await coupons.update_coupon(connection, after)
-                await audit.record(connection, actor, program_id, "coupon.updated", coupon.id, delta, now=now)
-                events.append(coupon_updated(after, delta, now))
-                await insert_events(connection, events)
-            (shown,) = await with_codes(connection, program_id, [after])
+            changed = await self._change(connection, actor, program_id, ref, changes, provider, events)
         self.hand_over(events)
-        return shown
+        return changed.shown
+
+    async def dry_run(
+        self,
+        actor: Actor,
+        program_id: uuid.UUID,
+        ref: CouponRef,
+        changes: Given[CouponTerms],
+        provider: str | None = None,
+    ) -> TriedCoupon:
+        """Return the coupon as the changes would leave it, and change nothing; raises what the change raises."""
+        async with self.database.dry_run() as connection:
+            return await self._change(connection, actor, program_id, ref, changes, provider, [])
+
+    async def _change(
+        self,
+        connection: Connection,
+        actor: Actor,
+        program_id: uuid.UUID,
+        ref: CouponRef,
+        changes: Given[CouponTerms],
+        provider: str | None,
+        events: list[OutboxEvent],
+    ) -> TriedCoupon:
+        now = self.clock()
+        program = await programs.find_program(connection, program_id)
+        coupon = await coupons.lock_coupon(connection, program_id, ref)
+        if program is None or coupon is None or coupon.archived_at is not None:
+            raise Missing(str(ref))
+        if provider is not None:
+            raise ProviderNotConnected(provider)
+        after = changed_coupon(coupon, changes, program.settings)
+        check_terms(coupon, after)
+        if delta := difference(coupon, after):
+            after = replace(after, updated_at=now)
+            await coupons.update_coupon(connection, after)
+            await audit.record(connection, actor, program_id, "coupon.updated", coupon.id, delta, now=now)
+            events.append(coupon_updated(after, delta, now))
+            await insert_events(connection, events)
+        (shown,) = await with_codes(connection, program_id, [after])
+        return TriedCoupon(shown, program.settings.timezone)
 
 
 # One transaction archives this many well within the statement timeout.

@@ -35,6 +35,18 @@ async def test_what_a_coupon_cannot_be_is_told(mintwire: Mintwire) -> None:
     assert "NAME=VALUE" in (await mintwire("coupon", "create", "--percent", "5", "--set", "x", code=2)).err
 
 
+async def test_a_dry_run_shows_a_coupon_and_makes_none(mintwire: Mintwire, merchant: Merchant) -> None:
+    options = ("--percent", "10", "--expires", "2030-06-30", "--dry-run")
+    dry = await mintwire.json("coupon", "create", "spring", *options)
+    assert (dry["data"]["uuid_code"], dry["dry_run"]) == ("spring", True)
+    assert dry["ends_at"].startswith("2030-06-30T23:59:59.999999")
+    assert "404" in (await mintwire("coupon", "show", "spring", code=1)).err
+    await mintwire("coupon", "create", "spring", "--percent", "10")
+    changed = await mintwire.json("coupon", "update", "spring", "--percent", "20", "--dry-run")
+    assert changed["data"]["coupon_discount_amount"] == 20
+    assert (await mintwire.json("coupon", "show", "spring"))["coupon_discount_amount"] == 10
+
+
 async def test_codes_are_made_listed_shown_changed_and_archived_as_the_program(
     mintwire: Mintwire, merchant: Merchant
 ) -> None:

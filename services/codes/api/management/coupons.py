@@ -16,6 +16,7 @@ from services.codes.api.management.answers import (
     ShownCouponAnswer,
     coupon_data,
 )
+from services.codes.api.management.coupon_dry_runs import DryRunQuery, TriedCouponAnswer, tried_response
 from services.codes.api.management.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
 from services.codes.api.management.redeeming import (
     MISDIRECTED,
@@ -37,7 +38,17 @@ from services.codes.api.management.words import CODE_WORDS, COUPON_MEMBERS
 from services.codes.domain.coupons import CouponFilter, CouponRef
 from services.codes.domain.promotion_codes import ShownCoupon
 from shared.idempotency import Once
-from shared.web import CountedQuery, Request, RequestModel, ResponseModel, Route, Text, json_response, respond
+from shared.web import (
+    CountedQuery,
+    Request,
+    RequestModel,
+    ResponseModel,
+    Route,
+    Text,
+    invalid_field,
+    json_response,
+    respond,
+)
 
 _CREATED: Final = "Coupon created in the app successfully."
 _UPDATED: Final = "Coupon updated in the app successfully."
@@ -79,6 +90,13 @@ async def create(request: Request) -> web.StreamResponse:
     """Create a coupon, with codes if requested."""
     body = request.body(CouponCreation)
     codes = [new_code(request, code) for code in body.promotion_codes]
+    if request.query(DryRunQuery).is_dry_run:
+        with naming(COUPON_MEMBERS, of_each=CODE_WORDS):
+            return tried_response(
+                await use_cases(request).create_coupon.dry_run(
+                    actor(request), request.program_id, new_coupon(body), codes
+                )
+            )
     made: Once[ShownCoupon] = once(request, lambda shown: _answer(shown, _CREATED, 201))
     with naming(COUPON_MEMBERS, of_each=CODE_WORDS):
         answer = await use_cases(request).create_coupon(
@@ -105,6 +123,8 @@ async def get(request: Request) -> web.StreamResponse:
 
 async def change(request: Request) -> web.StreamResponse:
     """Change the coupon in the path."""
+    if request.query(DryRunQuery).is_dry_run:
+        return await _try_change(request, _ref(request), request.body(CouponChange))
     return _answer(await _changed(request, _ref(request), request.body(CouponChange)), _UPDATED)
 
 
@@ -112,6 +132,10 @@ async def change_named(request: Request) -> web.StreamResponse:
     """Change the coupon that the body names, and redeem it if requested."""
     body = request.body(NamedCouponChange)
     ref = CouponRef(body.uuid_code, is_uuid_code=True)
+    if request.query(DryRunQuery).is_dry_run:
+        if body.redeem:
+            raise invalid_field("redeem", "The redeem field must be false in a dry run.")
+        return await _try_change(request, ref, body)
     if not body.redeem or body.transaction_key is None:
         data = coupon_data(await _changed(request, ref, body))
         return json_response(ChangedCouponAnswer(data=data, message=_UPDATED, redemption=None))
@@ -134,6 +158,15 @@ async def _changed(request: Request, ref: CouponRef, body: CouponChange) -> Show
     with naming(COUPON_MEMBERS):
         return await use_cases(request).change_coupon(
             actor(request), request.program_id, ref, coupon_changes(body), body.provider
+        )
+
+
+async def _try_change(request: Request, ref: CouponRef, body: CouponChange) -> web.Response:
+    with naming(COUPON_MEMBERS):
+        return tried_response(
+            await use_cases(request).change_coupon.dry_run(
+                actor(request), request.program_id, ref, coupon_changes(body), body.provider
+            )
         )
 
 
@@ -182,8 +215,9 @@ ROUTES: Final = (
         summary="Create a coupon",
         description="The codes in `promotion_codes` are created with it, all or none.",
         body=CouponCreation,
+        query=DryRunQuery,
         idempotent=True,
-        responses={201: CouponAnswer, 409: _NO_FREE_CODE, 422: _TAKEN},
+        responses={200: TriedCouponAnswer, 201: CouponAnswer, 409: _NO_FREE_CODE, 422: _TAKEN},
         examples={"request": _REQUEST},
     ),
     _route(
@@ -200,6 +234,7 @@ ROUTES: Final = (
         handler=change_named,
         summary="Change the coupon that the body names",
         body=NamedCouponChange,
+        query=DryRunQuery,
         description=REDEEMING,
         is_traced=True,
         responses={200: ChangedCouponAnswer, 404: "No such coupon", 409: _CONFLICT, 422: _TAKEN, 502: MISDIRECTED},
@@ -230,6 +265,7 @@ ROUTES: Final = (
         summary="Change a coupon",
         path_descriptions={"coupon": "The coupon's id or `uuid_code`."},
         body=CouponChange,
+        query=DryRunQuery,
         responses={200: CouponAnswer, 404: "No such coupon", 409: _CONFLICT, 422: _TAKEN},
         examples={"request": {"active": False}},
     ),
