@@ -239,7 +239,8 @@ class Receiver:
             return web.Response(status=401)
         told = json.loads(body)
         self.verified.append((request.headers["webhook-id"], told, body))
-        self.arrived_at.setdefault(told["code"], asyncio.get_running_loop().time())
+        if "code" in told:
+            self.arrived_at.setdefault(told["code"], asyncio.get_running_loop().time())
         await asyncio.sleep(self.answer_seconds)
         return web.Response(status=204)
 
@@ -250,8 +251,8 @@ class Receiver:
 
     @classmethod
     @asynccontextmanager
-    async def of(cls, partner: Partner) -> AsyncIterator[Self]:
-        """Serve on loopback as the endpoint of a partner."""
+    async def of(cls, partner: Partner, event_types: Sequence[str] = ("code.redeemed",)) -> AsyncIterator[Self]:
+        """Serve on loopback as the endpoint of a partner, or of the program with its key."""
         receiver = cls()
         app = web.Application()
         app.router.add_post("/hook", receiver.hook)
@@ -262,7 +263,7 @@ class Receiver:
             await site.start()
             receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
             endpoints = f"{partner.stack.url('webhooks')}/v1/webhooks/endpoints"
-            wanted = {"url": receiver.url, "event_types": ["code.redeemed"]}
+            wanted = {"url": receiver.url, "event_types": list(event_types)}
             endpoint = await partner.stack.made(endpoints, key=partner.key, body=wanted)
             receiver.endpoint_id = endpoint["id"]
             receiver.webhook = Webhook(endpoint["secret"])
