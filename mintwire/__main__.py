@@ -35,6 +35,7 @@ Example: mintwire import discounts_export.csv --from shopify --dry-run"""
 # of them depend on take longer to import than most commands take to run.
 _COMMANDS: Final = {
     "stack": ("stack:app", "Run the whole system on this machine."),
+    "demo": ("demo:app", "Fill the local stack's demo program with a made-up history."),
     "program": ("programs:app", "Create, change and list programs (merchants)."),
     "partner": ("partners:app", "Create, change, approve, suspend and archive partners."),
     "key": ("keys:app", "Create, rotate, limit and revoke API keys; at most two are active per purpose."),

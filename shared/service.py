@@ -1,4 +1,4 @@
-"""A service as a command, `serve` or `migrate`; an expected fault ends in one line.
+"""A service as a command, `serve`, `migrate` or `demo`; an expected fault ends in one line.
 
 The exit status is 0 when done, 1 after a failure, 2 for settings or arguments that cannot be used.
 """
@@ -6,7 +6,9 @@ The exit status is 0 when done, 1 after a failure, 2 for settings or arguments t
 import argparse
 import asyncio
 import sys
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,7 @@ from shared.broker import topology
 from shared.broker.connection import BrokerLoginRefused, BrokerRefused, connect
 from shared.config import DatabaseSettings
 from shared.database import migrations
+from shared.demo_plan import DemoAsk, DemoRefused
 from shared.faults import TransientFault
 
 S = TypeVar("S", bound=DatabaseSettings)
@@ -28,11 +31,11 @@ def run_service(
     settings_type: type[S],
     serve: Callable[[S, asyncio.Event], Coroutine[Any, Any, None]],
     folder: Path,
+    fill_demo: Callable[[S, DemoAsk, Path], Coroutine[Any, Any, str]] | None = None,
 ) -> int:
     """Run the command that the arguments name and return the exit status; `folder` holds the service's migrations."""
-    parser = argparse.ArgumentParser(prog=f"python -m services.{name}", description=f"The {name} service.")
-    parser.add_argument("command", choices=("serve", "migrate"))
-    command = parser.parse_args().command
+    arguments = _arguments(name)
+    command = arguments.command
     try:
         settings = settings_type()
         settings.refuse_published_defaults()
@@ -43,6 +46,8 @@ def run_service(
     except ValueError as error:
         return _failed(2, name, str(error))
     log.configure(name, settings.log_level, settings.log_format)
+    if command == "demo":
+        return _fill_demo(name, settings, fill_demo, arguments)
     if urls is None:
         process.run(partial(serve, settings))
         return 0
@@ -50,6 +55,38 @@ def run_service(
         asyncio.run(_migrate(name, urls, folder))
     except (migrations.MigrationError, BrokerRefused, TransientFault) as error:
         return _failed(1, name, f"cannot migrate: {error}")
+    return 0
+
+
+def _arguments(name: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog=f"python -m services.{name}", description=f"The {name} service.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="Serve until SIGTERM.")
+    commands.add_parser("migrate", help="Bring schema, role and the broker's topology up to date.")
+    demo = commands.add_parser("demo", help="Write a made-up history into a demo program; see `mintwire demo fill`.")
+    demo.add_argument("--program", type=uuid.UUID, required=True, help="The id of a program that is a demo.")
+    demo.add_argument("--until", type=datetime.fromisoformat, required=True, help="When the history ends.")
+    demo.add_argument("--days", type=int, default=90)
+    demo.add_argument("--codes", type=int, default=4000)
+    demo.add_argument("--seed", type=int, default=1)
+    demo.add_argument("--events", type=Path, required=True, help="The file of redemption's events.")
+    return parser.parse_args()
+
+
+def _fill_demo(
+    name: str,
+    settings: S,
+    fill_demo: Callable[[S, DemoAsk, Path], Coroutine[Any, Any, str]] | None,
+    arguments: argparse.Namespace,
+) -> int:
+    if settings.environment != "development" or fill_demo is None:
+        return _failed(2, name, "demo data is written in development mode only")
+    ask = DemoAsk(arguments.program, arguments.until, arguments.days, arguments.codes, arguments.seed)
+    try:
+        done = asyncio.run(fill_demo(settings, ask, arguments.events))
+    except (DemoRefused, TransientFault, OSError) as error:
+        return _failed(1, name, f"cannot write demo data: {error}")
+    sys.stdout.write(f"{name}: {done}\n")
     return 0
 
 

@@ -86,7 +86,7 @@ class _API:
         """Create a program and an active partner with quota, each with a key of all its scopes."""
         # The demo shop's currency. Where links lead is set once it serves.
         program = await self._post(
-            "codes", "/v1/programs", self._operator, {"name": "Mintwire demo", "currency": "EUR"}
+            "codes", "/v1/programs", self._operator, {"name": "Mintwire demo", "currency": "EUR", "is_demo": True}
         )
         path = f"/v1/programs/{program['id']}/keys"
         program_key = await self._post("codes", path, self._operator, {"name": "demo", "scopes": _PROGRAM_SCOPES})

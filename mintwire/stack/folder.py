@@ -30,6 +30,8 @@ RECEIVER = "receiver"
 SHOP = "shop"
 SETTLED_FILE = "settled.json"
 DEATHS_FILE = "deaths.json"
+HISTORY_FILE = "demo-history.json"
+HISTORY_EVENTS = "demo-events.jsonl"
 # Enough to tell a crash loop from a single crash.
 _KEPT_DEATHS = 20
 
@@ -131,6 +133,8 @@ class StackFolder:
                 "broker-passwords.json",
                 SETTLED_FILE,
                 DEATHS_FILE,
+                HISTORY_FILE,
+                HISTORY_EVENTS,
             ),
             *(f"{self.shop_database.name}{suffix}" for suffix in ("", "-shm", "-wal")),
             *(self.webhooks_log.name, self.receiver_secret.name, "lock"),

@@ -38,6 +38,7 @@ Try:
   curl {webhooks}/v1/webhooks/deliveries -H "X-Partner-Key: {partner}"
   {command} code generate
   {command} checkout complete CODE --attribute recipient_name=Sarah     # with the code from the line above
+  {command} demo fill     # 90 days of history, for lists and statistics
   {command} doctor
   {command} --help"""
 

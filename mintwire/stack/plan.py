@@ -82,7 +82,7 @@ class StackPlan:
             "SHOP_PORT": str(port),
             "SHOP_PROGRAM_ID": program_id,
             "SHOP_API_KEY": api_key,
-            "SHOP_REDEMPTION_URL": f"http://{ports.HOST}:{self._known_port('redemption')}",
+            "SHOP_REDEMPTION_URL": f"http://{ports.HOST}:{self.known_port('redemption')}",
             "SHOP_AMQP_URL": self.broker_url("checkout"),
             "SHOP_DATABASE": str(self.folder.shop_database),
         }
@@ -140,7 +140,7 @@ class StackPlan:
             key = given.get("CODES_SECRET_KEY") or self._secrets.codes_secret_key
             return {
                 "CODES_SECRET_KEY": key,
-                "CODES_REDEMPTION_URL": f"http://{ports.HOST}:{self._known_port('redemption')}",
+                "CODES_REDEMPTION_URL": f"http://{ports.HOST}:{self.known_port('redemption')}",
             }
         if name == "redemption":
             key = given.get("REDEMPTION_SECRET_KEY") or self._secrets.redemption_secret_key
@@ -159,7 +159,8 @@ class StackPlan:
             **{f"DASHBOARD_{name.upper()}_URL": urls[name] for name in CALLED},
         }
 
-    def _known_port(self, name: str) -> int:
+    def known_port(self, name: str) -> int:
+        """Return the port that a service had last, or else its usual one."""
         port: int = self.folder.read("ports.json").get(name) or _DEFAULT_PORTS[name]
         return port
 

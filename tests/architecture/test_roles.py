@@ -16,14 +16,14 @@ PUBLISHED = {
     "codes": {("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT"), ERASED_EVENTS, *CUSTOMER_JOBS},
     "redemption": {
         *(("codes.coupon_v1", "SELECT"), ("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")),
-        ("codes.tenant_v1", "SELECT"),
+        *(("codes.tenant_v1", "SELECT"), ("codes.demo_program_v1", "SELECT")),
         ERASED_EVENTS,
         *CUSTOMER_PARTS,
     },
     # Only two columns of `redeemable_v1`: see the test about them.
     "webhooks": {
         *(("codes.credential_v1", "SELECT"), ("codes.partner_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")),
-        ("codes.tenant_v1", "SELECT"),
+        *(("codes.tenant_v1", "SELECT"), ("codes.demo_program_v1", "SELECT")),
         ERASED_EVENTS,
         *CUSTOMER_JOBS,
     },

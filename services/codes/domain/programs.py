@@ -42,6 +42,7 @@ class ProgramSettings:
     commission_cap_hundredths: int = 10_000
     allow_self_referral: bool = True
     code_packs: tuple[int, ...] = ()
+    is_demo: bool = False
 
 
 # The merchant's own settings. The others are for the operator: they affect other programs, partners' money, or amounts

@@ -15,10 +15,10 @@ from shared.known_ids import LAST_ID
 INSERT_PROGRAM = Statement("""
 INSERT INTO programs (id, name, currency, timezone, link_url, support_email, code_length, code_alphabet,
                       code_lifetime_seconds, webhook_attributes, max_codes_per_order, commission_cap_hundredths,
-                      allow_self_referral, code_packs, created_at, updated_at)
+                      allow_self_referral, code_packs, is_demo, created_at, updated_at)
 VALUES ($id, $name, $currency, $timezone, $link_url, $support_email, $code_length, $code_alphabet,
         $code_lifetime_seconds, $webhook_attributes, $max_codes_per_order, $commission_cap_hundredths,
-        $allow_self_referral, $code_packs, $created_at, $created_at)
+        $allow_self_referral, $code_packs, $is_demo, $created_at, $created_at)
 """)
 # 100 % off, once, one use per code; the validity of a code is the program's setting, applied at the mint.
 INSERT_PARTNER_COUPON = """
@@ -28,20 +28,20 @@ VALUES ($1, $2, 'partner-codes', 'Partner codes', true, 'percent', 10000, 'once'
 """
 FIND_PROGRAM = """
 SELECT id, name, currency, timezone, link_url, support_email, code_length, code_alphabet, code_lifetime_seconds,
-       webhook_attributes, max_codes_per_order, commission_cap_hundredths, allow_self_referral, code_packs, created_at,
-       updated_at
+       webhook_attributes, max_codes_per_order, commission_cap_hundredths, allow_self_referral, code_packs, is_demo,
+       created_at, updated_at
 FROM programs WHERE id = $1
 """
 LOCK_PROGRAM = """
 SELECT id, name, currency, timezone, link_url, support_email, code_length, code_alphabet, code_lifetime_seconds,
-       webhook_attributes, max_codes_per_order, commission_cap_hundredths, allow_self_referral, code_packs, created_at,
-       updated_at
+       webhook_attributes, max_codes_per_order, commission_cap_hundredths, allow_self_referral, code_packs, is_demo,
+       created_at, updated_at
 FROM programs WHERE id = $1 FOR NO KEY UPDATE
 """
 LIST_PROGRAMS = """
 SELECT id, name, currency, timezone, link_url, support_email, code_length, code_alphabet, code_lifetime_seconds,
-       webhook_attributes, max_codes_per_order, commission_cap_hundredths, allow_self_referral, code_packs, created_at,
-       updated_at
+       webhook_attributes, max_codes_per_order, commission_cap_hundredths, allow_self_referral, code_packs, is_demo,
+       created_at, updated_at
 FROM programs WHERE id < $1 AND NOT is_test(id) ORDER BY id DESC LIMIT $2
 """
 KNOWS_TIMEZONE = "SELECT now() AT TIME ZONE $1 IS NOT NULL"
@@ -50,7 +50,8 @@ UPDATE programs SET name = $name, currency = $currency, timezone = $timezone, li
        support_email = $support_email, code_length = $code_length, code_alphabet = $code_alphabet,
        code_lifetime_seconds = $code_lifetime_seconds, webhook_attributes = $webhook_attributes,
        max_codes_per_order = $max_codes_per_order, commission_cap_hundredths = $commission_cap_hundredths,
-       allow_self_referral = $allow_self_referral, code_packs = $code_packs, updated_at = $updated_at
+       allow_self_referral = $allow_self_referral, code_packs = $code_packs, is_demo = $is_demo,
+       updated_at = $updated_at
 WHERE id = $id
 """)
 

@@ -15,6 +15,7 @@ from shared.database.pool import Connection
 from shared.database.rows import Rows
 from shared.starting_over import StartOver
 
+IS_DEMO_PROGRAM = "SELECT true FROM codes.demo_program_v1 WHERE program_id = $1"
 # A coupon's redemptions are counted only at its first decision under a limit, on top of its uses elsewhere before.
 # OFFSET 0 keeps the lookups one by one, whatever the statistics say. Who only looks may come before there are counters.
 READ_TERMS = """
@@ -144,3 +145,8 @@ def _add_coupon(counted: CountedTerms, terms: CodeTerms, row: Any) -> None:
 
 
 _coupon_state: Final = Rows(CouponState, "terms")
+
+
+async def is_demo_program(connection: Connection, program_id: uuid.UUID) -> bool:
+    """Return whether made-up history may be written into a program."""
+    return bool(await connection.fetchval(IS_DEMO_PROGRAM, program_id))

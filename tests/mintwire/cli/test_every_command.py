@@ -16,8 +16,8 @@ from tests.mintwire.cli.test_output import broken_pipe
 from tests.services.webhooks.receiver import running_receiver
 
 ALL = {command.name: command for command in commands()}
-# They start and stop whole systems; tests/mintwire/stack runs them.
-STACK = {name for name in ALL if name.startswith("stack ")}
+# They start and stop whole systems, or need a whole one; tests/mintwire/stack and tests/system run them.
+STACK = {name for name in ALL if name.startswith(("stack ", "demo "))}
 # They run until they are stopped: tests/mintwire/cli/test_webhooks.py.
 ENDLESS = {"webhook listen"}
 EXAMPLES = sorted(ALL.keys() - STACK - ENDLESS)

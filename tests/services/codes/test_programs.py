@@ -55,6 +55,7 @@ async def test_a_program_has_the_documented_defaults(service: Service) -> None:
         "commission_cap_percent": 100,
         "allow_self_referral": True,
         "code_packs": [],
+        "is_demo": False,
     }
 
 

@@ -72,6 +72,9 @@ class ProgramCreation(RequestModel):
     code_packs: CodePacks = Field(
         default_factory=list, description="The numbers of codes that partners can order; empty for any number."
     )
+    is_demo: bool = Field(
+        False, description="Whether made-up history may be written into it (`mintwire demo fill`). Cannot be changed."
+    )
 
 
 class ProgramChange(RequestModel):
@@ -109,6 +112,7 @@ class ProgramData(ResponseModel):
     commission_cap_percent: Money
     allow_self_referral: bool
     code_packs: list[int]
+    is_demo: bool
     created_at: Moment
     updated_at: Moment
 
@@ -155,6 +159,7 @@ def _members(program: Program) -> dict[str, Any]:
         "commission_cap_percent": in_percent(settings.commission_cap_hundredths),
         "allow_self_referral": settings.allow_self_referral,
         "code_packs": list(settings.code_packs),
+        "is_demo": settings.is_demo,
         "created_at": program.created_at,
         "updated_at": program.updated_at,
     }
