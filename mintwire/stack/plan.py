@@ -151,7 +151,7 @@ class StackPlan:
         return self._dashboard_settings(given)
 
     def _dashboard_settings(self, given: Mapping[str, str]) -> dict[str, str]:
-        urls = {name: f"http://{ports.HOST}:{self._known_port(name)}" for name in (*CALLED, DASHBOARD)}
+        urls = {name: f"http://{ports.HOST}:{self.known_port(name)}" for name in (*CALLED, DASHBOARD)}
         return {
             "DASHBOARD_SIGNING_KEY": given.get("DASHBOARD_SIGNING_KEY") or signing_key(self._secrets.dashboard_key),
             "DASHBOARD_PUBLIC_URL": urls[DASHBOARD],
