@@ -14,6 +14,9 @@ from services.redemption.config import RedemptionSettings
 from services.redemption.consumers import CheckoutConsumer
 from services.redemption.domain.customers import Digests
 from services.redemption.usecases import remove_old
+from services.redemption.usecases.book_commissions import INTERVAL_SECONDS as BOOK_SECONDS
+from services.redemption.usecases.book_commissions import BookCommissions
+from services.redemption.usecases.commission_statements import PayStatement, ReadStatements
 from services.redemption.usecases.customer_jobs import (
     ReadCustomerJobs,
     RunCustomerJobs,
@@ -100,6 +103,7 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
             overflow.task,
             Periodic("fill_mailboxes", FILL_SECONDS, FillMailboxes(database)),
             Periodic("add_up_stats", ADD_UP_SECONDS, add_up_stats(database)),
+            Periodic("book_commissions", BOOK_SECONDS, BookCommissions(database, utc_now)),
             Periodic("run_customer_jobs", PARTS_SECONDS, customers, wake=customers_asked),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
@@ -177,6 +181,8 @@ def build_use_cases(
         read_order=ReadOrder(database, clock),
         read_rejections=ReadRejections(database),
         read_stats=ReadStats(database, clock),
+        read_statements=ReadStatements(database, clock),
+        pay_statement=PayStatement(answer_once),
         resolve_days=ResolveDays(database),
         read_reservation=ReadReservation(database, clock),
         release_reservation=ReleaseReservation(database),

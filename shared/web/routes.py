@@ -95,7 +95,7 @@ class Routes:
         self._shared = shared
         self.all: list[Route] = []
 
-    def get(self, path: str, answer: type[BaseModel], **more: Any) -> Callable[[Handler], Handler]:
+    def get(self, path: str, answer: type[BaseModel] | str, **more: Any) -> Callable[[Handler], Handler]:
         """Add a GET for a path below the common one."""
         return self._route("GET", path, answer, **more)
 
@@ -115,7 +115,7 @@ class Routes:
         self,
         method: str,
         path: str,
-        answer: type[BaseModel],
+        answer: type[BaseModel] | str,
         *,
         status: int = 200,
         refusals: Mapping[int, type[BaseModel] | str] | None = None,

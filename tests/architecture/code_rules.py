@@ -84,7 +84,7 @@ PURE_SHARED = frozenset(
             "mailboxes",
             "modes",
         ),
-        *("reasons", "steps"),
+        *("export_lines", "reasons", "steps"),
         *("strict_json", "times"),
     )
 )

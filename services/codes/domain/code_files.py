@@ -4,11 +4,10 @@ An export can be imported again. A line that cannot be read reports why and affe
 """
 
 import csv
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from services.codes.domain.code_columns import (
     ALL_COLUMNS,
@@ -21,12 +20,8 @@ from services.codes.domain.code_columns import (
 )
 from shared.cells import kept_text
 from shared.csv_lines import is_guarded
+from shared.export_lines import CSV_TRAILER, TRAILER, FileFormat
 
-FileFormat = Literal["csv", "ndjson"]
-
-# The member of the last NDJSON line of an export, and the last line of a CSV export.
-TRAILER: Final = "export"
-CSV_TRAILER: Final = re.compile(r"# count=[0-9]+ sha256=[0-9a-f]{64}", re.ASCII)
 BOM: Final = b"\xef\xbb\xbf"
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
@@ -167,21 +162,6 @@ def next_line(data: bytes, start: int, *, is_end: bool) -> int | None:
 
 def _unguarded(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and is_guarded(cell[1:]) else kept_text(cell)
-
-
-def csv_trailer(count: int, sha256: str) -> str:
-    """Write the last line of a CSV export, which is not a record."""
-    return f"# count={count} sha256={sha256}\n"
-
-
-def ndjson_line(members: Mapping[str, object]) -> str:
-    """Write one object."""
-    return json.dumps(members, ensure_ascii=False, separators=(",", ":")) + "\n"
-
-
-def ndjson_trailer(count: int, sha256: str) -> str:
-    """Write the last line of an NDJSON export."""
-    return ndjson_line({TRAILER: {"count": count, "sha256": sha256}})
 
 
 def checked_header(record: bytes, delimiter: str = ",", names: Names = OUR_NAMES) -> tuple[str | None, ...]:

@@ -6,15 +6,20 @@ from services.redemption.domain.errors import (
     FileGone,
     FileNotReady,
     Missing,
+    OtherCurrency,
+    PaidAlready,
     RefundReused,
+    StatementOpen,
     TooManyGuesses,
     TooManyJobs,
     TooManyNames,
+    Unpaid,
 )
 from services.redemption.domain.judgement import Refused
 from services.redemption.domain.reasons import TAKEN_BACK, Reason
 from shared.web import HTTPProblem, invalid_field, not_found
 
+_STATEMENT_CODES: Final = {StatementOpen: "statement_open", PaidAlready: "already_paid", Unpaid: "not_paid"}
 # The reasons of a 409 for codes, for the API document.
 LISTED: Final = ", ".join(f"`{reason}`" for reason in get_args(Reason))
 
@@ -29,6 +34,11 @@ def translate(error: Exception) -> HTTPProblem | None:
         return HTTPProblem(429, "too_many_jobs", str(error), headers={"Retry-After": "10"})
     if isinstance(error, TooManyNames):
         return invalid_field(error.field, str(error))
+    if isinstance(error, OtherCurrency):
+        return invalid_field("currency", str(error))
+    for kind, code in _STATEMENT_CODES.items():
+        if isinstance(error, kind):
+            return HTTPProblem(409, code, str(error))
     if isinstance(error, FileNotReady):
         return HTTPProblem(409, "export_running", str(error), headers={"Retry-After": "2"})
     if isinstance(error, FileGone):

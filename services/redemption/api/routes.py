@@ -2,7 +2,17 @@
 
 from typing import Final
 
-from services.redemption.api import customers, orders, redemptions, rejections, reservations, stats, validations, voids
+from services.redemption.api import (
+    commission_statements,
+    customers,
+    orders,
+    redemptions,
+    rejections,
+    reservations,
+    stats,
+    validations,
+    voids,
+)
 from shared.web.operator import operator_routes
 from shared.web.routes import Route
 
@@ -14,6 +24,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *orders.ROUTES,
     *rejections.ROUTES,
     *stats.ROUTES,
+    *commission_statements.ROUTES,
     *customers.ROUTES,
     *operator_routes("redemption", cancels_jobs=False),
 )

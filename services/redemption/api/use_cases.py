@@ -7,6 +7,7 @@ from uuid import UUID
 
 from aiohttp import web
 
+from services.redemption.usecases.commission_statements import PayStatement, ReadStatements
 from services.redemption.usecases.customer_jobs import ReadCustomerJobs, StartCustomerJob
 from services.redemption.usecases.decide_requests import Requests
 from services.redemption.usecases.read_orders import ReadOrder
@@ -33,6 +34,8 @@ class UseCases:
     read_order: ReadOrder
     read_rejections: ReadRejections
     read_stats: ReadStats
+    read_statements: ReadStatements
+    pay_statement: PayStatement
     resolve_days: ResolveDays
     read_reservation: ReadReservation
     release_reservation: ReleaseReservation

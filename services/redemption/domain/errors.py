@@ -4,10 +4,14 @@ RedemptionError
 ├── FileGone
 ├── FileNotReady
 ├── Missing
+├── OtherCurrency
+├── PaidAlready
 ├── RefundReused
+├── StatementOpen
 ├── TooManyJobs
 ├── TooManyNames
-└── TooManyGuesses
+├── TooManyGuesses
+└── Unpaid
 """
 
 
@@ -53,3 +57,25 @@ class TooManyNames(RedemptionError):
     def __init__(self, field: str) -> None:
         self.field = field
         super().__init__()
+
+
+class StatementOpen(RedemptionError):
+    """The month of this statement is not closed yet, so its total may still change."""
+
+
+class OtherCurrency(RedemptionError):
+    """The payment has another currency than the statement."""
+
+    def __init__(self, currency: str) -> None:
+        super().__init__(f"The currency field must be that of the statement: {currency or 'it has none'}.")
+
+
+class PaidAlready(RedemptionError):
+    """The statement was paid with another amount or reference; take that payment back first."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(f"This statement was already paid, with the reference {reference}; take that back first.")
+
+
+class Unpaid(RedemptionError):
+    """This statement has no payment that could be taken back."""

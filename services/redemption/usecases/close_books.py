@@ -7,14 +7,13 @@ from typing import Final
 
 from services.redemption.domain.books import Books
 from services.redemption.domain.purchase import OrderKey
+from services.redemption.store.orders import insert_refunds, write_orders
 from services.redemption.store.outcomes import (
     CodeCountRow,
     CouponCountRow,
     insert_redemptions,
-    insert_refunds,
     update_redemptions,
     write_limits,
-    write_orders,
 )
 from services.redemption.store.rejections import insert_rejections
 from services.redemption.store.terms import CountedTerms
@@ -37,7 +36,7 @@ async def close_books(
     made = {redemption.id for redemption in written.redemptions} if books.changed else set()
     # Voids come first: the same order may redeem the same code again in the same batch.
     if changed := [redemption for key, redemption in books.changed.items() if key not in made]:
-        await update_redemptions(connection, changed)
+        await update_redemptions(connection, changed, now)
     held = _held_until(written)
     coupons = _coupon_rows(books, counted, held, now)
     codes = _code_rows(books, counted, held)

@@ -20,7 +20,7 @@ from services.redemption.domain.voiding import Cancelled, cancel, void_one
 from services.redemption.store.customers import share_customers
 from services.redemption.store.history import find_reservations, read_orders
 from services.redemption.store.locks import Locked, lock, lock_customers
-from services.redemption.store.outcomes import delete_idle_orders
+from services.redemption.store.orders import delete_idle_orders
 from services.redemption.store.terms import TermsChanged
 from services.redemption.usecases.close_books import close_books
 from services.redemption.usecases.open_books import (

@@ -17,7 +17,7 @@ from services.redemption.domain.reserving import Reserved
 from services.redemption.domain.settling import NO_CHANGES, Changes
 from services.redemption.domain.uses import Voided
 from services.redemption.domain.voiding import Cancelled
-from services.redemption.store.outcomes import RefundRow
+from services.redemption.store.orders import RefundRow
 from services.redemption.store.rejections import RejectionRow
 from services.redemption.usecases.announce_decisions import (
     PassedOn,

@@ -12,19 +12,16 @@ from hypothesis import strategies as st
 
 from services.codes.domain.code_columns import MAX_LINE_BYTES
 from services.codes.domain.code_files import (
-    FileFormat,
     LineRefused,
     Record,
     checked_header,
     checked_names,
-    csv_trailer,
-    ndjson_line,
-    ndjson_trailer,
     read_csv_line,
     read_ndjson_line,
     split_records,
 )
 from shared.csv_lines import csv_line
+from shared.export_lines import FileFormat, csv_trailer, ndjson_line, ndjson_trailer
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=60)
 NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)

@@ -15,12 +15,12 @@ from services.codes.domain.code_files import (
     Record,
     checked_header,
     checked_names,
-    csv_trailer,
     read_csv_line,
     read_ndjson_line,
     split_records,
 )
 from services.codes.domain.file_openings import AsUTF8, opening_of
+from shared.export_lines import csv_trailer
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=60)
 HEADER = ("code", "customer_name", "external_id")

@@ -1,12 +1,11 @@
 """`/v1/promotion-codes/export` and the files of jobs: streamed, and ending with the count and a digest."""
 
 import asyncio
-import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 from pydantic import Field
@@ -15,42 +14,19 @@ from services.codes.api.context import id_or_none_such, partner_in, use_cases
 from services.codes.api.fields import QueryBool, QueryEmail, is_true
 from services.codes.api.management.answers import ShownCodeAnswer, promotion_code_data
 from services.codes.domain.code_columns import ALL_COLUMNS
-from services.codes.domain.code_files import (
-    FileFormat,
-    csv_trailer,
-    ndjson_line,
-    ndjson_trailer,
-)
 from services.codes.domain.code_selection import CodeSelection, SelectedCode
 from services.codes.domain.minting import code_link
 from services.codes.domain.money import major_units, percent
 from services.codes.domain.promotion_codes import CodeRef
 from services.codes.usecases.export_codes import ExportPage
 from shared.canonical import canonical_code
-from shared.csv_lines import csv_line
+from shared.export_lines import FileFormat
 from shared.modes import shown_id_or_none
 from shared.times import format_microseconds
-from shared.web import InstantOrDate, QueryModel, Request, Route, Text, json_response, window
+from shared.web import InstantOrDate, Request, Route, Text, json_response, window
+from shared.web.files import ROWS_IN_A_ROW, TRAILER_TEXT, FileQuery, FileRows, Row, stream_file
 
-CONTENT_TYPES: Final[dict[FileFormat, str]] = {
-    "csv": "text/csv; charset=utf-8; header=present",
-    "ndjson": "application/x-ndjson; charset=utf-8",
-}
-_ROWS_IN_A_ROW: Final = 200
 _REPORT_COLUMNS: Final = ("line", "code", "reason", "detail")
-_TRAILER_TEXT: Final = (
-    "The last line has the number of codes and the SHA-256 of all bytes before it: in NDJSON "
-    '`{"export":{"count":2,"sha256":"…"}}`, in CSV the comment `# count=2 sha256=…`. A file without it is incomplete. '
-    "A cell that a spreadsheet would run as a formula begins with an apostrophe."
-)
-
-Row = dict[str, object]
-
-
-class FileQuery(QueryModel):
-    """The format of the file."""
-
-    format: Literal["csv", "ndjson"] = "csv"
 
 
 class ExportQuery(FileQuery):
@@ -121,64 +97,22 @@ async def result(request: Request) -> web.StreamResponse:
 async def errors(request: Request) -> web.StreamResponse:
     """Send the lines that a job has refused."""
     pages = await use_cases(request).read_job_errors(request.program_id, request.path_id("job_id"))
-    written = _Rows(request.query(FileQuery).format, _REPORT_COLUMNS)
+    written = FileRows(request.query(FileQuery).format, _REPORT_COLUMNS)
     texts = (written.rows([asdict(refused) for refused in page]) async for page in pages)
-    return await _stream(request, written, texts)
+    return await stream_file(request, written, texts)
 
 
 async def _stream_codes(request: Request, kind: FileFormat, pages: AsyncIterator[ExportPage]) -> web.StreamResponse:
-    written = _Rows(kind, ALL_COLUMNS)
-    return await _stream(request, written, _code_texts(written, pages))
+    written = FileRows(kind, ALL_COLUMNS)
+    return await stream_file(request, written, _code_texts(written, pages))
 
 
-async def _code_texts(written: "_Rows", pages: AsyncIterator[ExportPage]) -> AsyncIterator[str]:
+async def _code_texts(written: FileRows, pages: AsyncIterator[ExportPage]) -> AsyncIterator[str]:
     async for page in pages:
-        for start in range(0, len(page.codes), _ROWS_IN_A_ROW):
-            yield written.rows(_code_rows(page, page.codes[start : start + _ROWS_IN_A_ROW], written.kind))
+        for start in range(0, len(page.codes), ROWS_IN_A_ROW):
+            yield written.rows(_code_rows(page, page.codes[start : start + ROWS_IN_A_ROW], written.kind))
             # Mints and other requests run in between.
             await asyncio.sleep(0)
-
-
-class _Rows:
-    """Writes rows in one format."""
-
-    def __init__(self, kind: FileFormat, columns: tuple[str, ...]) -> None:
-        self.kind = kind
-        self._columns = columns
-        self.count = 0
-
-    def head(self) -> str:
-        return csv_line(self._columns) if self.kind == "csv" else ""
-
-    def rows(self, rows: list[Row]) -> str:
-        self.count += len(rows)
-        if self.kind == "ndjson":
-            return "".join([ndjson_line(row) for row in rows])
-        return "".join([csv_line([row[name] for name in self._columns]) for row in rows])
-
-    def tail(self, sha256: str) -> str:
-        write: Callable[[int, str], str] = csv_trailer if self.kind == "csv" else ndjson_trailer
-        return write(self.count, sha256)
-
-
-async def _stream(request: Request, written: _Rows, texts: AsyncIterator[str]) -> web.StreamResponse:
-    """Send texts as they come, with a head before and a trailer after them."""
-    name = request.http.path.rpartition("/")[2]
-    headers = {"Content-Disposition": f'attachment; filename="{name}.{written.kind}"'}
-    stream = await request.start_stream(CONTENT_TYPES[written.kind], headers)
-    if request.http.method == hdrs.METH_HEAD:
-        return stream
-    digest = hashlib.sha256()
-    for_all = written.head().encode()
-    digest.update(for_all)
-    await stream.write(for_all)
-    async for text in texts:
-        raw = text.encode()
-        digest.update(raw)
-        await stream.write(raw)
-    await stream.write(written.tail(digest.hexdigest()).encode())
-    await stream.write_eof()
-    return stream
 
 
 def _code_rows(page: ExportPage, codes: Sequence[SelectedCode], kind: FileFormat) -> list[Row]:
@@ -246,7 +180,7 @@ ROUTES: Final = (
         summary="Export promotion codes as CSV or NDJSON",
         description=(
             "Each matching code that existed at the start of the export is in the file once. "
-            + _TRAILER_TEXT
+            + TRAILER_TEXT
             + " With `Accept: application/json` and no parameters, the path means the code named `export`, and the "
             "response is that of `/v1/promotion-codes/{code}`."
         ),
@@ -260,7 +194,7 @@ ROUTES: Final = (
         grade="change",
         handler=result,
         summary="Download the codes that a job has created",
-        description="Works while the job runs, too, with the codes so far. " + _TRAILER_TEXT,
+        description="Works while the job runs, too, with the codes so far. " + TRAILER_TEXT,
         query=FileQuery,
         responses={200: "The file", 404: "No such job, or it creates no codes"},
     ),
@@ -270,7 +204,7 @@ ROUTES: Final = (
         grade="change",
         handler=errors,
         summary="Download the lines that a job has refused",
-        description="One row per refused line: its number, the code, a reason and a sentence. " + _TRAILER_TEXT,
+        description="One row per refused line: its number, the code, a reason and a sentence. " + TRAILER_TEXT,
         query=FileQuery,
         responses={200: "The file", 404: "No such job"},
     ),

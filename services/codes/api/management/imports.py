@@ -9,10 +9,11 @@ from services.codes.api.context import actor, once, use_cases
 from services.codes.api.fields import QueryBool
 from services.codes.api.management.jobs import JobData, job_data, job_url
 from services.codes.domain.code_columns import COLUMNS, MAX_LINE_BYTES, SHOWN_COLUMNS
-from services.codes.domain.code_files import FileFormat, Names, checked_names
+from services.codes.domain.code_files import Names, checked_names
 from services.codes.domain.coupons import CouponRef
 from services.codes.domain.imports import MAX_INLINE_BYTES, MAX_UPLOAD_BYTES, ImportOptions
 from services.codes.domain.jobs import Job
+from shared.export_lines import FileFormat
 from shared.idempotency import Once
 from shared.web import Data, LongText, QueryModel, Request, Route, data_response, field_error, respond
 
