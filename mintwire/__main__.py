@@ -47,6 +47,7 @@ _COMMANDS: Final = {
     "batch": ("batches:app", "Create many codes of a coupon at once, and download them."),
     "job": ("jobs:app", "Show and cancel batches, imports and bulk actions."),
     "checkout": ("checkouts:app", "Act as the shop: complete an order with codes."),
+    "commission": ("commissions:app", "Show what partners earned by month, and enter payments."),
     "customer": ("customers:app", "Export or erase a customer's data."),
     "order": ("order_records:app", "Show orders and refused requests."),
     "webhook": (

@@ -36,7 +36,7 @@ SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n
 WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 """
 # Rows that go with their event, delivery or letter, when it is published or sent; they are not removed by age.
-_WORK = {"sweep_outbox", "claim_deliveries", "dead_overflow", "add_up_stats"}
+_WORK = {"sweep_outbox", "claim_deliveries", "dead_overflow", "add_up_stats", "book_commissions"}
 _NAME = re.compile(r"`([^`]+)`")
 
 

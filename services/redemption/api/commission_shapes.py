@@ -7,7 +7,13 @@ from typing import Final
 from pydantic import Field
 
 from services.redemption.api.shapes import Reference, RequiredText
-from services.redemption.domain.commission_statements import Line, LineKind, Payment, Statement, StatementState
+from services.redemption.domain.commission_statements import (
+    CommissionStatement,
+    Line,
+    LineKind,
+    Payment,
+    StatementState,
+)
 from services.redemption.usecases.commission_statements import ShownStatement
 from shared.events.checkout import Currency, MinorUnits
 from shared.modes import is_test, shown_id
@@ -98,7 +104,7 @@ class TakeBackBody(RequestModel):
     reason: RequiredText
 
 
-def statement_data(statement: Statement) -> StatementData:
+def statement_data(statement: CommissionStatement) -> StatementData:
     """Return a statement in the form of this API."""
     return StatementData(**_members(statement))
 
@@ -109,7 +115,7 @@ def paid_data(shown: ShownStatement, *, is_for_partner: bool) -> PaidStatementDa
     return PaidStatementData(**_members(shown.statement), payments=payments)
 
 
-def _members(statement: Statement) -> dict[str, object]:
+def _members(statement: CommissionStatement) -> dict[str, object]:
     return {
         "id": statement.id,
         "partner_id": statement.partner_id,
@@ -174,7 +180,7 @@ def line_table(lines: Sequence[Line]) -> Iterator[Sequence[object]]:
         yield tuple(line_row(line).values())
 
 
-def statement_table(statements: Sequence[Statement]) -> Iterator[Sequence[object]]:
+def statement_table(statements: Sequence[CommissionStatement]) -> Iterator[Sequence[object]]:
     """Return statements as a table."""
     yield STATEMENT_COLUMNS
     for each in statements:

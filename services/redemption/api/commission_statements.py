@@ -21,7 +21,7 @@ from services.redemption.api.commission_shapes import (
     statement_data,
     statement_table,
 )
-from services.redemption.api.exchange import once, use_cases
+from services.redemption.api.context import once, use_cases
 from services.redemption.domain.commission_statements import Payment, StatementFilter, StatementPlace
 from services.redemption.usecases.commission_statements import ShownStatement
 from shared.idempotency import Answer, Once
@@ -36,8 +36,6 @@ from shared.web import (
     csv_response,
     data_answer,
     data_response,
-    decode_cursor,
-    encode_cursor,
     invalid_field,
     page_response,
     respond,
@@ -77,9 +75,9 @@ async def list_all(request: Request) -> web.StreamResponse:
     query = request.query(StatementQuery)
     month = None if query.month is None else date.fromisoformat(f"{query.month}-01")
     page = await use_cases(request).read_statements(
-        _wanted(request, query.partner_id, month), _place(request, query.cursor), query.limit
+        _wanted(request, query.partner_id, month), _place(request, query), query.limit
     )
-    cursor = _cursor(page.next_after)
+    cursor = _cursor(query, page.next_after)
     if wants_csv(request.http):
         return _linked(request, csv_response("commission-statements.csv", statement_table(page.statements)), cursor)
     return _linked(request, page_response([statement_data(each) for each in page.statements], cursor), cursor)
@@ -100,11 +98,10 @@ async def lines(request: Request) -> web.StreamResponse:
     a table, and `Link` has the address of the next one.
     """
     query = request.query(PageQuery)
-    last = decode_cursor(query.cursor, datetime, int) if query.cursor is not None else None
     page = await use_cases(request).read_statements.lines(
-        _wanted(request), request.path_id("statement_id"), last, query.limit
+        _wanted(request), request.path_id("statement_id"), query.position(datetime, int), query.limit
     )
-    cursor = None if page.next_after is None else encode_cursor(*page.next_after)
+    cursor = None if page.next_after is None else query.cursor_after(*page.next_after)
     if wants_csv(request.http):
         return _linked(request, csv_response("lines.csv", line_table(page.lines)), cursor)
     return _linked(request, page_response([line_data(line) for line in page.lines], cursor), cursor)
@@ -193,21 +190,24 @@ def _wanted(request: Request, named: uuid.UUID | None = None, month: date | None
     own = request.credential.partner_id
     partner_id = None if named is None else request.tenant(named)
     if own is not None and partner_id not in (None, own):
-        # Of another partner there is nothing.
+        # For another partner, as for one that does not exist.
         partner_id = NOBODY
     return StatementFilter(program_id=request.program_id, partner_id=partner_id or own, month=month)
 
 
-def _cursor(place: StatementPlace | None) -> str | None:
-    return None if place is None else encode_cursor(f"{place[0]:%Y-%m-%d}", in_mode(place[1], test=False), place[2])
-
-
-def _place(request: Request, cursor: str | None) -> StatementPlace | None:
-    if cursor is None:
+def _cursor(query: StatementQuery, place: StatementPlace | None) -> str | None:
+    if place is None:
         return None
-    day, partner_id, currency = decode_cursor(cursor, str, uuid.UUID, str)
+    return query.cursor_after(f"{place[0]} {place[2]}", in_mode(place[1], test=False))
+
+
+def _place(request: Request, query: StatementQuery) -> StatementPlace | None:
+    last = query.position(str, uuid.UUID)
+    if last is None:
+        return None
+    day, _, currency = last[0].partition(" ")
     try:
-        return date.fromisoformat(day), in_mode(partner_id, test=request.is_test), currency
+        return date.fromisoformat(day), in_mode(last[1], test=request.is_test), currency
     except ValueError:
         raise invalid_field("cursor", "The cursor parameter must be one that this list has returned.") from None
 

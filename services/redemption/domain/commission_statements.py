@@ -34,7 +34,7 @@ class Payment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class CommissionStatement:
     """What a partner earned in a month in one currency; the currency of redemptions without one is empty."""
 
     id: uuid.UUID
@@ -97,7 +97,7 @@ LinePlace = tuple[datetime, int]
 class StatementPage:
     """Statements, the newest month first, and the one to continue after; None at the end."""
 
-    statements: Sequence[Statement]
+    statements: Sequence[CommissionStatement]
     next_after: StatementPlace | None
 
 

@@ -79,7 +79,6 @@ WHERE l.statement_id IS NULL;
 -- Payments, as a record of who entered and who took back which: one of a statement counts at a time.
 CREATE TABLE commission_payments (
     id uuid PRIMARY KEY,
-    program_id uuid NOT NULL,
     statement_id uuid NOT NULL,
     amount_minor bigint NOT NULL,
     currency text NOT NULL,

@@ -1,6 +1,6 @@
 """The ledger of partners' commissions: books its lines to statements, and closes months that are over.
 
-The lines are written with the decisions, in `store.outcomes`. Whoever books those of a program holds its month's row.
+The lines are written with the decisions, in `store.outcomes`. Booking those of a program takes the lock of its row.
 """
 
 import uuid

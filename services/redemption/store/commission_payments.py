@@ -9,9 +9,9 @@ from shared.database.rows import Statement, Values
 
 # Nothing if another payment counts by now.
 INSERT_PAYMENT = Statement("""
-INSERT INTO commission_payments (id, program_id, statement_id, amount_minor, currency, reference, paid_at, actor,
+INSERT INTO commission_payments (id, statement_id, amount_minor, currency, reference, paid_at, actor,
                                  created_at)
-VALUES ($id, $program_id, $statement_id, $amount_minor, $currency, $reference, $paid_at, $actor, $created_at)
+VALUES ($id, $statement_id, $amount_minor, $currency, $reference, $paid_at, $actor, $created_at)
 ON CONFLICT (statement_id) WHERE taken_back_at IS NULL DO NOTHING
 """)
 TAKE_BACK = Statement("""
@@ -26,12 +26,10 @@ async def lock_statement(connection: Connection, statement_id: uuid.UUID) -> Non
     await connection.execute(LOCK_STATEMENT, statement_id)
 
 
-async def insert_payment(
-    connection: Connection, program_id: uuid.UUID, statement_id: uuid.UUID, payment: Payment
-) -> bool:
+async def insert_payment(connection: Connection, statement_id: uuid.UUID, payment: Payment) -> bool:
     """Enter a payment; False if the statement has one."""
     values = _PAYMENT.of(payment)
-    made = await connection.execute(*INSERT_PAYMENT(program_id=program_id, statement_id=statement_id, **values))
+    made = await connection.execute(*INSERT_PAYMENT(statement_id=statement_id, **values))
     return affected(made) == 1
 
 
@@ -41,4 +39,4 @@ async def take_back(connection: Connection, statement_id: uuid.UUID, actor: str,
     return affected(await connection.execute(*TAKE_BACK(**taken))) == 1
 
 
-_PAYMENT = Values(INSERT_PAYMENT.names, Payment, "program_id", "statement_id")
+_PAYMENT = Values(INSERT_PAYMENT.names, Payment, "statement_id")

@@ -7,18 +7,17 @@ from typing import Final
 
 from services.redemption.domain.commission_statements import (
     MOST_UNBOOKED,
+    CommissionStatement,
     Line,
     LinePage,
     LinePlace,
     Payment,
-    Statement,
     StatementFilter,
     StatementPage,
     StatementPlace,
 )
-from shared.database import rows
 from shared.database.pool import Connection
-from shared.database.rows import Rows
+from shared.database.rows import Rows, Statement
 from shared.known_ids import LAST_ID
 
 # Payments of a statement that are shown, taken back or not, and currencies of a partner's month.
@@ -32,7 +31,7 @@ _FIRST_LINE: Final = (datetime.min.replace(tzinfo=UTC), 0)
 
 # One of the branches of `booked` runs, along an index in the right order. What is not booked yet belongs to months that
 # are open, in statements that are booked in part or not at all; of a statement beyond the page it has no effect.
-LIST_STATEMENTS = rows.Statement("""
+LIST_STATEMENTS = Statement("""
 WITH tail AS MATERIALIZED (
     (SELECT statement_id, partner_id, month, currency, kind, amount_minor FROM commission_open_lines
      WHERE $partner_id::uuid IS NULL AND program_id = $program_id LIMIT $most_unbooked + 1)
@@ -90,7 +89,7 @@ FROM merged s LEFT JOIN commission_months m ON m.program_id = $program_id
 ORDER BY s.month DESC, s.partner_id DESC, s.currency DESC
 """)
 # By its id alone nothing is known of a statement that is not booked yet: it is searched in what is not booked.
-FIND_STATEMENT = rows.Statement("""
+FIND_STATEMENT = Statement("""
 SELECT partner_id, month, currency, program_id FROM commission_statements WHERE id = $id
 UNION ALL
 (SELECT partner_id, month, currency, program_id FROM (
@@ -98,7 +97,7 @@ UNION ALL
  WHERE statement_id = $id LIMIT 1)
 LIMIT 1
 """)
-LIST_LINES = rows.Statement("""
+LIST_LINES = Statement("""
 WITH tail AS MATERIALIZED (
     SELECT * FROM commission_open_lines WHERE program_id = $program_id AND partner_id = $partner_id
     LIMIT $most_unbooked
@@ -152,7 +151,7 @@ async def list_statements(
 
 async def read_statement(
     connection: Connection, wanted: StatementFilter, statement_id: uuid.UUID, now: datetime
-) -> Statement | None:
+) -> CommissionStatement | None:
     """Return one statement of a program, or of a partner of it."""
     row = await connection.fetchrow(
         *FIND_STATEMENT(id=statement_id, program_id=wanted.program_id, most_unbooked=MOST_UNBOOKED)
@@ -167,7 +166,7 @@ async def read_statement(
 
 
 async def list_lines(
-    connection: Connection, program_id: uuid.UUID, statement: Statement, last: LinePlace | None, limit: int
+    connection: Connection, program_id: uuid.UUID, statement: CommissionStatement, last: LinePlace | None, limit: int
 ) -> LinePage:
     """Return up to `limit` lines of a statement after the last one, the earliest first."""
     after = last or _FIRST_LINE
@@ -195,6 +194,6 @@ async def list_payments(connection: Connection, statement_id: uuid.UUID) -> Sequ
     return [_payment(row) for row in await connection.fetch(LIST_PAYMENTS, statement_id, MOST_PAYMENTS)]
 
 
-_statement: Final = Rows(Statement)
+_statement: Final = Rows(CommissionStatement)
 _line: Final = Rows(Line)
 _payment: Final = Rows(Payment)

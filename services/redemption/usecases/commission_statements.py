@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Final
 
 from services.redemption.domain.commission_statements import (
+    CommissionStatement,
     Line,
     LinePage,
     LinePlace,
     Payment,
-    Statement,
     StatementFilter,
     StatementPage,
     StatementPlace,
@@ -36,7 +36,7 @@ _LINES_AT_ONCE: Final = 1_000
 class ShownStatement:
     """A statement with its payments, the newest first; `is_new` if it was paid just now."""
 
-    statement: Statement
+    statement: CommissionStatement
     payments: Sequence[Payment]
     is_new: bool = False
 
@@ -66,7 +66,7 @@ class ReadStatements:
             shown = await _shown(connection, wanted, statement_id, self.clock())
             return await list_lines(connection, wanted.program_id, shown.statement, last, limit)
 
-    async def all_lines(self, program_id: uuid.UUID, statement: Statement) -> AsyncIterator[Sequence[Line]]:
+    async def all_lines(self, program_id: uuid.UUID, statement: CommissionStatement) -> AsyncIterator[Sequence[Line]]:
         """Yield all lines of a statement, page by page."""
         last: LinePlace | None = None
         while True:
@@ -100,7 +100,7 @@ class PayStatement:
                 raise StatementOpen
             if payment.currency != shown.statement.currency:
                 raise OtherCurrency(shown.statement.currency)
-            is_new = await insert_payment(connection, wanted.program_id, statement_id, payment)
+            is_new = await insert_payment(connection, statement_id, payment)
             shown = await _shown(connection, wanted, statement_id, now)
             if not is_new and not _is_repeat(payment, shown.payments[0]):
                 raise PaidAlready(shown.payments[0].reference)

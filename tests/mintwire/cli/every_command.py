@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from cyclopts import App
 
 from mintwire.__main__ import app
@@ -19,6 +20,12 @@ from tests.services.webhooks.receiver import Receiver
 
 QUEUE = "redemption.checkout"
 _NUMBERS = itertools.count(1)
+CLOSED_STATEMENT = """
+INSERT INTO redemption.commission_statements
+SELECT redemption.commission_statement_id($2::uuid, '2026-01-01', 'EUR'), $1::uuid, $2::uuid, '2026-01-01', 'EUR',
+       1, 500, 0, 0, 0, 0, 'UTC', '2026-02-01T01:00:00Z'
+RETURNING id
+"""
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,8 @@ def _command(words: tuple[str, ...], function: Any) -> Command:
 class World:
     """What the examples need, created by the command itself on first use."""
 
-    def __init__(self, run: Mintwire, receiver: Receiver, folder: Path) -> None:
-        self.run, self.receiver, self.folder = run, receiver, folder
+    def __init__(self, run: Mintwire, receiver: Receiver, folder: Path, database: str) -> None:
+        self.run, self.receiver, self.folder, self.database = run, receiver, folder, database
         self._has_dead = False
 
     async def tidy(self) -> None:
@@ -158,6 +165,20 @@ class World:
     async def sent(self) -> str:
         payload = ("--payload", "{}", "--event-id", f"event-{next(_NUMBERS)}")
         return str((await self.run.json("webhook", "message", "send", "custom.card.sent", *payload))["id"])
+
+    async def statement(self) -> str:
+        """Return a closed commission statement: no month ends while a test runs."""
+        connection = await asyncpg.connect(self.database)
+        try:
+            program, partner = self.run.environment["MINTWIRE_PROGRAM_ID"], await self.partner()
+            return str(await connection.fetchval(CLOSED_STATEMENT, program, partner))
+        finally:
+            await connection.close()
+
+    async def paid_statement(self) -> str:
+        statement = await self.statement()
+        await self.run("commission", "pay", statement, "--amount", "500", "--currency", "EUR", "--reference", "first")
+        return statement
 
     async def reservation(self) -> str:
         made = await self.run.json("checkout", "reserve", await self.generated())
@@ -299,6 +320,8 @@ NEEDS: dict[str, Prepare] = {
     "webhook resend": World.message,
     "webhook verify": World.received,
     "dead show": ids(World.dead),
+    **{f"commission {word}": ids(World.statement) for word in ("show", "lines", "export", "pay")},
+    "commission take-back": ids(World.paid_statement),
     **dict.fromkeys(("customer status", "customer download"), ids(World.exported)),
 }
 # Values that an example leaves open, or that would take a test too long.

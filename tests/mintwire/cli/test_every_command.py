@@ -13,6 +13,7 @@ from mintwire.terminal import OutputClosed
 from tests.mintwire.cli.conftest import Mintwire, make_merchant
 from tests.mintwire.cli.every_command import World, arguments_of, commands, is_json, made_up
 from tests.mintwire.cli.test_output import broken_pipe
+from tests.running import RunningServices
 from tests.services.webhooks.receiver import running_receiver
 
 ALL = {command.name: command for command in commands()}
@@ -35,7 +36,9 @@ SEEN: dict[str, Any] = {}
 
 
 @pytest.fixture
-async def world(bare: Mintwire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+async def world(
+    bare: Mintwire, services: RunningServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
     """A program and a partner for all examples, created once; each example creates the rest that it needs."""
     monkeypatch.chdir(tmp_path)
     if "environment" not in SEEN:
@@ -44,7 +47,7 @@ async def world(bare: Mintwire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         SEEN["environment"] = dict(bare.environment)
     bare.environment = {**SEEN["environment"], "STACK_DIR": bare.environment["STACK_DIR"]}
     async with running_receiver() as receiver:
-        made = World(bare, receiver, tmp_path)
+        made = World(bare, receiver, tmp_path, services.database.admin)
         yield made
         await made.tidy()
 

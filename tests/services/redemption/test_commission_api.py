@@ -21,7 +21,7 @@ from tests.services.redemption.merchant import Merchant, checkout
 from tests.services.redemption.test_accounts import token
 
 EUR = {"currency": "EUR", "subtotal": 1_000}
-PAYMENT = {"amount_minor": 90, "currency": "EUR", "reference": "transfer-1"}
+PAYMENT: dict[str, Any] = {"amount_minor": 90, "currency": "EUR", "reference": "transfer-1"}
 
 
 @pytest.fixture
