@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Any, Final, Literal, Self
 
 Step = Literal["15m", "1h", "1d"]
 
@@ -60,11 +60,23 @@ class StatsFilter:
     group_by: str | None = None
     groups: int = 0
 
-    def within(self, bounds: Sequence[datetime], coupon_id: uuid.UUID | None) -> "StatsFilter":
-        """Return it for these steps and this coupon; raises TooMuch if it has too many points."""
+    def within(self, bounds: Sequence[datetime], **more: Any) -> Self:
+        """Return it for these steps, with what else is known by now; raises TooMuch if it has too many points."""
         if self.group_by is not None and (len(bounds) - 1) * (self.groups + 1) > MOST_POINTS:
             raise TooMuch
-        return replace(self, bounds=bounds, coupon_id=coupon_id)
+        return replace(self, bounds=bounds, **more)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A step of a group, to which services add what they count; steps are counted from 1.
+
+    `key` is None where nothing is grouped, of what has none, and of the rest.
+    """
+
+    step: int
+    key: str | None
+    is_rest: bool
 
 
 def quarter_of(moment: datetime) -> datetime:

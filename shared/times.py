@@ -1,8 +1,10 @@
 """One reader of times for events, requests, files and headers, and the two formats in which we write them."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+from functools import cache
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 # Within these bounds every time can be shifted by a day and shown in any zone; beyond them, either overflows.
 EARLIEST: Final = datetime(1, 1, 3, tzinfo=UTC)
@@ -47,6 +49,16 @@ def format_milliseconds(moment: datetime) -> str:
 def format_microseconds(moment: datetime) -> str:
     """Render an aware time as RFC 3339 in UTC with microseconds and `Z`, as the coupon API writes it."""
     return _converted(moment).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+@cache
+def zone_named(name: str) -> tzinfo:
+    """Return a time zone."""
+    # Programs have only known zones, but no purchase may fail because of an unknown one.
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
 
 
 def _converted(moment: datetime) -> datetime:

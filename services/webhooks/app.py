@@ -38,6 +38,7 @@ from services.webhooks.usecases.operate_jobs import OperateJobs
 from services.webhooks.usecases.publish_message import PublishMessage
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
+from services.webhooks.usecases.read_stats import ReadStats, add_up_stats
 from services.webhooks.usecases.resend_message import ResendMessage
 from services.webhooks.usecases.restate_bodies import RestateBodies
 from services.webhooks.usecases.run_replays import RunReplays
@@ -67,6 +68,7 @@ from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
 from shared.database.purging import INTERVAL_SECONDS
 from shared.database.sealing import Seal
+from shared.database.stats import INTERVAL_SECONDS as ADD_UP_SECONDS
 from shared.events.operating import DueWork
 from shared.grouping import Grouping
 from shared.ids import new_id
@@ -131,6 +133,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             secrets.task,
             Periodic("archive_endpoints", FOLLOW_SECONDS, follow),
             Periodic("warn_of_certificates", WARN_SECONDS, WarnOfCertificates(database, utc_now, relay.hand_over)),
+            Periodic("add_up_stats", ADD_UP_SECONDS, add_up_stats(database)),
             Periodic("restate_bodies", INTERVAL_SECONDS, RestateBodies(database)),
             overflow.task,
             Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customers.steps)),
@@ -255,6 +258,7 @@ def build_use_cases(
         ),
         archive_endpoint=ArchiveEndpoint(database, clock, renew, hand_over),
         read_endpoints=ReadEndpoints(database, clock, seal),
+        read_stats=ReadStats(database, clock),
         keys=ManageKeys(
             database=database,
             clock=clock,

@@ -1,8 +1,8 @@
 """Bare dates as moments in a program's time zone: the day's first as a start, its last as an end."""
 
 from datetime import UTC, date, datetime, time, tzinfo
-from functools import cache
-from zoneinfo import ZoneInfo
+
+from shared.times import zone_named
 
 _LATER = "must be later than starts_at"
 
@@ -39,9 +39,3 @@ def check_order(starts_at: datetime | None, expires_at: datetime | None) -> None
     """Raise ValueError, whose text follows the name of the end, if the end lies before the start."""
     if starts_at is not None and expires_at is not None and expires_at <= starts_at:
         raise ValueError(_LATER)
-
-
-@cache
-def zone_named(name: str) -> ZoneInfo:
-    """Return a time zone; programs have only known ones."""
-    return ZoneInfo(name)

@@ -9,10 +9,11 @@ from typing import Any, Final, Literal
 
 from services.codes.domain.code_columns import Value
 from services.codes.domain.code_files import OUR_NAMES, LineRefused, Names
-from services.codes.domain.days import as_end, as_start, check_order, zone_named
+from services.codes.domain.days import as_end, as_start, check_order
 from services.codes.domain.money import hundredths, minor_units
 from shared.currencies import checked_currency
 from shared.export_lines import FileFormat
+from shared.times import zone_named
 
 OnConflict = Literal["fail", "skip", "update"]
 

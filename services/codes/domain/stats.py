@@ -5,20 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from shared.steps import Counted
+
 GroupBy = Literal["coupon_id", "partner_id"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """What a step counts of a group; steps are counted from 1.
+class Figure(Counted):
+    """What a step counts of a group; `redeemed` are those of the minted codes that are redeemed by now."""
 
-    `key` is None where nothing is grouped, of what has no partner, and of the rest. `redeemed` are those of the minted
-    codes that are redeemed by now.
-    """
-
-    step: int
-    key: str | None
-    is_rest: bool
     minted: int
     redeemed: int
 

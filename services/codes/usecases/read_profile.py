@@ -34,5 +34,5 @@ class ReadProfile:
         """Count the mints of the last seven days by the statistics, which read no code."""
         bounds = bounds_of(*pace_span(self.clock()), "1h", UTC)
         wanted = StatsFilter(program_id=profile.program_id, partner_id=partner_id)
-        stats = await self.read_stats(wanted.within((bounds[0], bounds[-1]), profile.coupon_id))
+        stats = await self.read_stats(wanted.within((bounds[0], bounds[-1]), coupon_id=profile.coupon_id))
         return sum(figure.minted for figure in stats.figures)

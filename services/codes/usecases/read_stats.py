@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from services.codes.domain.coupons import CouponRef
-from services.codes.domain.days import zone_named
 from services.codes.domain.errors import Missing
 from services.codes.domain.stats import Stats
 from services.codes.store.coupons import find_coupon
@@ -14,6 +13,7 @@ from shared.database.pool import Database
 from shared.database.stats import AddUpStats
 from shared.known_ids import NOBODY
 from shared.steps import Span, StatsFilter, TooMuch
+from shared.times import zone_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ReadStats:
                 found = await find_coupon(connection, wanted.program_id, CouponRef(coupon))
                 # What names no coupon has no figures.
                 coupon_id = NOBODY if found is None else found.id
-        return wanted.within(span.bounds(zone_named(zone), self.clock()), coupon_id), zone
+        return wanted.within(span.bounds(zone_named(zone), self.clock()), coupon_id=coupon_id), zone
 
     async def __call__(self, wanted: StatsFilter) -> Stats:
         """Return figures; raises TooMuch."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import groupby
 from typing import Final
 
 from aiohttp import web
@@ -10,7 +9,7 @@ from pydantic import Field
 
 from services.redemption.api.context import use_cases
 from services.redemption.domain.stats import Figure, GroupBy, Stats
-from shared.steps import StatsFilter, Step
+from shared.steps import StatsFilter
 from shared.times import format_microseconds
 from shared.web import (
     Data,
@@ -23,7 +22,16 @@ from shared.web import (
     data_response,
     wants_csv,
 )
-from shared.web.stats import TOO_MANY, StatsParameters, filter_of, key_of, refusing_too_much
+from shared.web.stats import (
+    TOO_MANY,
+    SpanData,
+    StatsParameters,
+    filter_of,
+    key_of,
+    refusing_too_much,
+    series_of,
+    span_of,
+)
 
 _AMOUNTS: Final = (
     "redemptions",
@@ -76,19 +84,10 @@ class SeriesData(ResponseModel):
     points: list[PointData]
 
 
-class StatsData(ResponseModel):
+class StatsData(SpanData):
     """Figures in whole steps, from the beginning of the first to the end of the last."""
 
-    since: Moment = Field(serialization_alias="from")
-    until: Moment = Field(serialization_alias="to")
-    step: Step
-    zone: str
     group_by: GroupBy | None
-    as_of: Moment | None = Field(
-        description="Everything written until then is counted: the time of this response, or seconds before it under "
-        "heavy load. Null while data from before an upgrade is still being counted."
-    )
-    is_test: bool
     series: list[SeriesData]
 
 
@@ -113,35 +112,17 @@ async def redemptions(request: Request) -> web.StreamResponse:
     query = request.query(StatsQuery)
     reader = use_cases(request).read_stats
     with refusing_too_much():
-        wanted, zone = await reader.filter(filter_of(request, query, query.group_by), query.span, query.coupon_id)
+        asked = filter_of(request, query, query.group_by, StatsFilter)
+        wanted, zone = await reader.filter(asked, query.span, query.coupon_id)
         stats = await reader(wanted)
     if wants_csv(request.http):
         return csv_response("redemptions.csv", _table(wanted, stats))
-    bounds = wanted.bounds
-    return data_response(
-        StatsData(
-            since=bounds[0],
-            until=bounds[-1],
-            step=query.step,
-            zone=zone,
-            group_by=query.group_by,
-            as_of=stats.as_of,
-            is_test=request.is_test,
-            series=list(_series(wanted, stats)),
-        )
-    )
-
-
-def _series(wanted: StatsFilter, stats: Stats) -> Iterator[SeriesData]:
-    groups = [(key, list(found)) for key, found in groupby(stats.figures, lambda each: (each.is_rest, each.key))]
-    if not groups and wanted.group_by is None:
-        groups = [((False, None), [])]
-    for (is_rest, key), figures in groups:
-        by_step: dict[int, list[Figure]] = {}
-        for figure in figures:
-            by_step.setdefault(figure.step, []).append(figure)
-        points = [_point(at, by_step.get(step, ())) for step, at in enumerate(wanted.bounds[:-1], 1)]
-        yield SeriesData(key=key_of(wanted, key), is_rest=is_rest, points=points)
+    span = span_of(request, wanted.bounds, query.step, zone, stats.as_of)
+    series = [
+        SeriesData(key=key, is_rest=is_rest, points=[_point(at, found) for at, found in steps])
+        for key, is_rest, steps in series_of(wanted, stats.figures)
+    ]
+    return data_response(StatsData(**span, group_by=query.group_by, series=series))
 
 
 def _point(at: datetime, figures: Sequence[Figure]) -> PointData:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeAlias
 
 from services.redemption.domain.books import Redemption
-from services.redemption.domain.terms import zone_named
+from shared.times import zone_named
 
 Place: TypeAlias = tuple[datetime, uuid.UUID]
 

@@ -5,19 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from shared.steps import Counted
+
 GroupBy = Literal["coupon_id", "partner_id", "reason"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """What a step counts of a group in one currency; steps are counted from 1.
+class Figure(Counted):
+    """What a step counts of a group in one currency."""
 
-    `key` is None where nothing is grouped, of what has no partner or coupon, and of the rest.
-    """
-
-    step: int
-    key: str | None
-    is_rest: bool
     currency: str | None
     redemptions: int
     discount_minor: int

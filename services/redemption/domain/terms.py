@@ -4,10 +4,10 @@ import calendar
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
-from functools import cache
+from datetime import UTC, datetime, timedelta
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from shared.times import zone_named
 
 DiscountType = Literal["percent", "static"]
 ReleasePolicy = Literal["always", "until_expiry", "never"]
@@ -167,16 +167,6 @@ def _on_calendar(moment: datetime, timezone: str, later: Callable[[datetime], da
     local = later(moment.astimezone(zone).replace(tzinfo=None)).replace(tzinfo=zone)
     # A repeated time means the second one; a skipped time, the one after the gap.
     return max(local.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
-
-
-@cache
-def zone_named(name: str) -> tzinfo:
-    """Return a time zone."""
-    # Programs have only known zones, but no purchase may fail because of an unknown one.
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        return UTC
 
 
 def _months_later(moment: datetime, months: int) -> datetime:

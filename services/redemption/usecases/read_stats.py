@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from services.redemption.domain.stats import Stats
-from services.redemption.domain.terms import zone_named
 from services.redemption.store.history import read_timezone
 from services.redemption.store.stats import add_up, read_stats
 from services.redemption.usecases.read_redemptions import coupon_named
@@ -12,6 +11,7 @@ from shared.database.pool import Database
 from shared.database.stats import AddUpStats
 from shared.known_ids import NOBODY
 from shared.steps import Span, StatsFilter, TooMuch
+from shared.times import zone_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ReadStats:
             if coupon is not None:
                 # What names no coupon has no figures.
                 coupon_id = await coupon_named(connection, wanted.program_id, coupon) or NOBODY
-        return wanted.within(span.bounds(zone_named(zone), self.clock()), coupon_id), zone
+        return wanted.within(span.bounds(zone_named(zone), self.clock()), coupon_id=coupon_id), zone
 
     async def __call__(self, wanted: StatsFilter) -> Stats:
         """Return figures; raises TooMuch."""

@@ -22,6 +22,7 @@ from services.webhooks.usecases.manage_replays import ManageReplays
 from services.webhooks.usecases.publish_message import Publishing
 from services.webhooks.usecases.read_deliveries import ReadDeliveries
 from services.webhooks.usecases.read_endpoints import ReadEndpoints
+from services.webhooks.usecases.read_stats import ReadStats
 from services.webhooks.usecases.resend_message import ResendMessage
 from services.webhooks.usecases.send_test import SendTest
 from shared.idempotency import Once
@@ -38,6 +39,7 @@ class UseCases:
     change_endpoint: ChangeEndpoint
     archive_endpoint: ArchiveEndpoint
     read_endpoints: ReadEndpoints
+    read_stats: ReadStats
     keys: ManageKeys
     send_test: SendTest
     read_deliveries: ReadDeliveries

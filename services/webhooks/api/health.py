@@ -1,5 +1,6 @@
 """The health of endpoints and statistics of their deliveries."""
 
+import uuid
 from datetime import timedelta
 from typing import Final, Literal, get_args
 
@@ -7,11 +8,14 @@ from aiohttp import web
 from pydantic import Field
 
 from services.webhooks.api.context import COMMON, owner, use_cases
+from services.webhooks.api.stats_data import DurationsData, PointData, point_data
 from services.webhooks.domain.deliveries import ShownStatus
+from services.webhooks.domain.figures import DeliveryStatsFilter
 from services.webhooks.domain.health import DISABLE_AFTER
 from services.webhooks.domain.secrets import SecretKind
 from services.webhooks.domain.stats import LOOKED_AT
 from shared.clock import utc_now
+from shared.steps import MOST_STEPS, Span, Step
 from shared.web import (
     Data,
     Instant,
@@ -20,10 +24,12 @@ from shared.web import (
     Request,
     ResponseModel,
     Routes,
+    Timezone,
     data_response,
     invalid_field,
     window,
 )
+from shared.web.stats import TOO_MANY, refusing_too_much, series_of
 
 _SPAN: Final = timedelta(days=1)
 
@@ -33,6 +39,8 @@ class StatsQuery(QueryModel):
 
     since: Instant | None = Field(None, description="Deliveries created at or after this time.")
     until: Instant | None = Field(None, description="Deliveries created before this time.")
+    step: Step | None = Field(None, description=f"Show the time range in steps, at most {MOST_STEPS:,} of them.")
+    zone: Timezone | None = Field(None, description="The IANA time zone of the steps; by default the program's.")
     _in_order = window("since", "until")
 
 
@@ -59,20 +67,13 @@ class HealthData(ResponseModel):
     last_failure_at: Moment | None
 
 
-class DurationsData(ResponseModel):
-    """Percentiles of the time from the start of an attempt to the end of the response, in milliseconds."""
-
-    p50: float
-    p95: float
-    p99: float
-
-
 class StatsData(ResponseModel):
     """Statistics of the deliveries created from `since` to `until`, and of their attempts.
 
     Deliveries are counted by status, attempts by the class of the response (`2xx`, or `unanswered` without one).
     `success_rate` is the share of completed deliveries that succeeded. If `is_whole` is false, there were too many
-    deliveries to count all, and `since` is the creation time of the oldest one counted.
+    deliveries to count all, and `since` is the creation time of the oldest one counted. With `step`, `points` has the
+    whole time range in whole steps, however many deliveries it has.
     """
 
     since: Moment
@@ -82,6 +83,7 @@ class StatsData(ResponseModel):
     attempts: dict[str, int]
     success_rate: float | None
     duration_ms: DurationsData | None
+    points: list[PointData] | None
 
 
 _ROUTES: Final = Routes(
@@ -111,6 +113,7 @@ async def health(request: Request) -> web.StreamResponse:
     "/stats",
     Data[StatsData],
     query=StatsQuery,
+    refusals=TOO_MANY,
     description=f"Counts the newest deliveries, up to {LOOKED_AT}; `since` shows how far back that reaches.",
 )
 async def stats(request: Request) -> web.StreamResponse:
@@ -125,7 +128,22 @@ async def stats(request: Request) -> web.StreamResponse:
     found = await use_cases(request).read_endpoints.stats(owner(request), endpoint_id, since, until)
     counts = {status: found.deliveries.get(status, 0) for status in get_args(ShownStatus)}
     durations = {f"p{percent}": duration for percent, duration in found.durations.items()} or None
-    return data_response(StatsData.of(found, deliveries=counts, duration_ms=durations))
+    points = None
+    if query.step is not None:
+        # As far as it was asked for, also beyond this moment.
+        span = Span(since=since, until=query.until or now, step=query.step, zone=query.zone)
+        points = await _points(request, endpoint_id, span)
+    return data_response(StatsData.of(found, deliveries=counts, duration_ms=durations, points=points))
+
+
+async def _points(request: Request, endpoint_id: uuid.UUID, span: Span) -> list[PointData]:
+    reader = use_cases(request).read_stats
+    own = owner(request)
+    with refusing_too_much():
+        wanted = DeliveryStatsFilter(program_id=own.program_id, partner_id=own.partner_id, endpoint_id=endpoint_id)
+        wanted, _ = await reader.filter(wanted, span)
+        stats = await reader(wanted)
+    return [point_data(at, figures) for _, _, steps in series_of(wanted, stats.figures) for at, figures in steps]
 
 
 ROUTES: Final = tuple(_ROUTES.all)

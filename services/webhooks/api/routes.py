@@ -15,6 +15,7 @@ from services.webhooks.api import (
     outgoing,
     publishing,
     replays,
+    stats,
 )
 from shared.web.operator import operator_routes
 
@@ -29,6 +30,7 @@ ROUTES: Final = (
     *publishing.ROUTES,
     *event_types.ROUTES,
     *listeners.ROUTES,
+    *stats.ROUTES,
     *meta.ROUTES,
     *operator_routes("webhooks"),
 )

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any, cast
 from urllib.parse import urlencode
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -23,6 +22,7 @@ from shared.database.pool import Database as Pool
 from shared.database.pool import connect
 from shared.faults import TransientFault
 from shared.modes import in_mode
+from tests.clocks import step_of
 from tests.databases import Database
 from tests.dying import Dying
 from tests.servers import ROOT
@@ -63,14 +63,10 @@ def shown(data: Any) -> Figures:
 def expected(rows: list[asyncpg.Record], data: Any, group_by: str | None, **only: Any) -> Figures:
     """Add up the raw rows in the steps of an answer, by the clocks of the zone."""
     found: Figures = Counter()
-    since, until = (datetime.fromisoformat(data[name]) for name in ("from", "to"))
     for row in rows:
-        if not since <= row["at"] < until or any(row[name] != value for name, value in only.items()):
+        at = step_of(row["at"], data)
+        if at is None or any(row[name] != value for name, value in only.items()):
             continue
-        clock = row["at"].astimezone(ZoneInfo(data["zone"])).replace(second=0, microsecond=0)
-        clock = clock.replace(minute=clock.minute // 15 * 15 if data["step"] == "15m" else 0)
-        clock = clock.replace(hour=0, fold=0) if data["step"] == "1d" else clock
-        at = clock.astimezone(UTC).isoformat()[:19]
         key = None if group_by is None or row[group_by] is None else str(row[group_by])
         found[at, key, "minted"] += 1
         found[at, key, "redeemed"] += row["times_redeemed"] > 0

@@ -5,13 +5,13 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
-from zoneinfo import ZoneInfo
 
 import asyncpg
 
+from tests.clocks import step_of
 from tests.services.redemption.conftest import Shop
 from tests.services.redemption.merchant import Merchant, checkout, taken_back
 
@@ -58,17 +58,12 @@ def shown(data: Mapping[str, Any]) -> Figures:
 def expected(rows: list[asyncpg.Record], data: Mapping[str, Any], group_by: str | None, **only: Any) -> Figures:
     """Add up the raw rows in the steps of an answer, by the clocks of the zone."""
     found: Figures = Counter()
-    zone, step = ZoneInfo(data["zone"]), data["step"]
-    since, until = (datetime.fromisoformat(data[name]) for name in ("from", "to"))
     for row in rows:
-        if not since <= row["at"] < until or any(row[name] != value for name, value in only.items()):
+        at = step_of(row["at"], data)
+        if at is None or any(row[name] != value for name, value in only.items()):
             continue
         if group_by == "reason" and row["what"] != "refusal":
             continue
-        clock = row["at"].astimezone(zone).replace(second=0, microsecond=0)
-        clock = clock.replace(minute=clock.minute // 15 * 15 if step == "15m" else 0)
-        clock = clock.replace(hour=0, fold=0) if step == "1d" else clock
-        at = clock.astimezone(UTC).isoformat()[:19]
         key = None if group_by is None or row[group_by] is None else str(row[group_by])
         if row["what"] == "refusal":
             found[at, key, None, "refusals"] += row["times"]

@@ -1,15 +1,15 @@
 """`/v1/stats/codes`: how many codes were minted over time, and how many of those were redeemed."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from datetime import datetime
 from typing import Final
 
 from aiohttp import web
 from pydantic import Field
 
 from services.codes.api.context import use_cases
-from services.codes.domain.stats import GroupBy, Stats
-from shared.steps import StatsFilter, Step
+from services.codes.domain.stats import Figure, GroupBy, Stats
+from shared.steps import StatsFilter
 from shared.times import format_microseconds
 from shared.web import (
     Data,
@@ -22,7 +22,16 @@ from shared.web import (
     data_response,
     wants_csv,
 )
-from shared.web.stats import TOO_MANY, StatsParameters, filter_of, key_of, refusing_too_much
+from shared.web.stats import (
+    TOO_MANY,
+    SpanData,
+    StatsParameters,
+    filter_of,
+    key_of,
+    refusing_too_much,
+    series_of,
+    span_of,
+)
 
 
 class StatsQuery(StatsParameters):
@@ -50,19 +59,10 @@ class SeriesData(ResponseModel):
     points: list[PointData]
 
 
-class StatsData(ResponseModel):
+class StatsData(SpanData):
     """Figures in whole steps, from the beginning of the first to the end of the last."""
 
-    since: Moment = Field(serialization_alias="from")
-    until: Moment = Field(serialization_alias="to")
-    step: Step
-    zone: str
     group_by: GroupBy | None
-    as_of: Moment | None = Field(
-        description="Everything written until then is counted: the time of this response, or seconds before it under "
-        "heavy load. Null while data from before an upgrade is still being counted."
-    )
-    is_test: bool
     series: list[SeriesData]
 
 
@@ -86,36 +86,23 @@ async def codes(request: Request) -> web.StreamResponse:
     query = request.query(StatsQuery)
     reader = use_cases(request).read_stats
     with refusing_too_much():
-        wanted, zone = await reader.filter(filter_of(request, query, query.group_by), query.span, query.coupon_id)
+        asked = filter_of(request, query, query.group_by, StatsFilter)
+        wanted, zone = await reader.filter(asked, query.span, query.coupon_id)
         stats = await reader(wanted)
     if wants_csv(request.http):
         return csv_response("codes.csv", _table(wanted, stats))
-    return data_response(
-        StatsData(
-            since=wanted.bounds[0],
-            until=wanted.bounds[-1],
-            step=query.step,
-            zone=zone,
-            group_by=query.group_by,
-            as_of=stats.as_of,
-            is_test=request.is_test,
-            series=list(_series(wanted, stats)),
-        )
-    )
+    span = span_of(request, wanted.bounds, query.step, zone, stats.as_of)
+    series = [
+        SeriesData(key=key, is_rest=is_rest, points=[_point(at, found) for at, found in steps])
+        for key, is_rest, steps in series_of(wanted, stats.figures)
+    ]
+    return data_response(StatsData(**span, group_by=query.group_by, series=series))
 
 
-def _series(wanted: StatsFilter, stats: Stats) -> Iterator[SeriesData]:
-    groups = [(key, list(found)) for key, found in groupby(stats.figures, lambda each: (each.is_rest, each.key))]
-    if not groups and wanted.group_by is None:
-        groups = [((False, None), [])]
-    for (is_rest, key), figures in groups:
-        by_step = {figure.step: figure for figure in figures}
-        found = [(at, by_step.get(step)) for step, at in enumerate(wanted.bounds[:-1], 1)]
-        points = [
-            PointData(at=at, minted=figure.minted if figure else 0, redeemed=figure.redeemed if figure else 0)
-            for at, figure in found
-        ]
-        yield SeriesData(key=key_of(wanted, key), is_rest=is_rest, points=points)
+def _point(at: datetime, figures: Sequence[Figure]) -> PointData:
+    # A group has one figure per step, or none.
+    minted, redeemed = sum(each.minted for each in figures), sum(each.redeemed for each in figures)
+    return PointData(at=at, minted=minted, redeemed=redeemed)
 
 
 def _table(wanted: StatsFilter, stats: Stats) -> Iterator[Sequence[object]]:

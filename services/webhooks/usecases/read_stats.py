@@ -1,0 +1,42 @@
+"""Reads statistics of messages, deliveries and attempts over time, and adds up what has changed since."""
+
+from dataclasses import dataclass
+
+from services.webhooks.domain.figures import DeliveryStats, DeliveryStatsFilter
+from services.webhooks.store.figures import add_up, read_stats, read_timezone
+from shared.clock import Clock
+from shared.database.pool import Database
+from shared.database.stats import AddUpStats
+from shared.steps import Span, TooMuch
+from shared.times import zone_named
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStats:
+    """Reads figures of one program, or of one of its partners."""
+
+    database: Database
+    clock: Clock
+
+    async def filter(self, wanted: DeliveryStatsFilter, span: Span) -> tuple[DeliveryStatsFilter, str]:
+        """Return what is wanted with its bounds, and the zone; raises TooManySteps and TooMuch."""
+        zone = span.zone
+        if zone is None:
+            async with self.database.connection() as connection:
+                zone = await read_timezone(connection, wanted.program_id) or "UTC"
+        return wanted.within(span.bounds(zone_named(zone), self.clock())), zone
+
+    async def __call__(self, wanted: DeliveryStatsFilter) -> DeliveryStats:
+        """Return figures; raises TooMuch."""
+        async with self.database.connection() as connection:
+            found = await read_stats(connection, wanted, is_live=True)
+            if found is None:
+                found = await read_stats(connection, wanted, is_live=False)
+        if found is None:
+            raise TooMuch
+        return DeliveryStats(*found)
+
+
+def add_up_stats(database: Database) -> AddUpStats:
+    """Return what adds up the changes that triggers have noted."""
+    return AddUpStats(database, add_up)
