@@ -188,7 +188,8 @@ class Service:
             headers["If-Match"] = if_match
         if idempotency is not None:
             headers["Idempotency-Key"] = idempotency
-        async with self.http.request(method, f"/v1/webhooks{path}", headers=headers, json=json) as response:
+        path = path if path.startswith("/v1/") else f"/v1/webhooks{path}"
+        async with self.http.request(method, path, headers=headers, json=json) as response:
             return Reply(response.status, response.headers.copy(), await response.json(content_type=None))
 
     async def pages(self, path: str, key: str, query: str = "") -> list[Any]:
