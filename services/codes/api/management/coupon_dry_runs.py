@@ -8,8 +8,8 @@ from pydantic import Field, PlainSerializer, WithJsonSchema
 
 from services.codes.api.fields import QueryBool, is_true
 from services.codes.api.management.answers import CouponAnswer, coupon_data
-from services.codes.domain.days import zone_named
 from services.codes.domain.promotion_codes import TriedCoupon
+from shared.times import zone_named
 from shared.web import QueryModel, ResponseModel, json_response
 
 _TRIED: Final = "Nothing was changed: this was a dry run."
