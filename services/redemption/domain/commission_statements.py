@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Literal
 
-from services.redemption.domain.terms import zone_named
+from shared.times import zone_named
 
 LineKind = Literal["redemption", "reversal", "adjustment"]
 StatementState = Literal["open", "closed", "paid"]
