@@ -32,6 +32,8 @@ _PREFIXES: Final[dict[tuple[KeyKind, Mode], str]] = {
     ("publishable", "test"): "mw_test_pk_",
 }
 _ID_LENGTH, _SECRET_LENGTH, _CHECK_LENGTH = 22, 43, 6
+# Keys that are made in different milliseconds differ within it.
+_OPENING_LENGTH: Final = 12
 _REST: Final = _ID_LENGTH + _SECRET_LENGTH + _CHECK_LENGTH
 _STARTS: Final = frozenset(_PREFIXES.values())
 
@@ -93,6 +95,11 @@ def generate(kind: KeyKind, key_id: uuid.UUID, mode: Mode = "live") -> NewKey:
     stem = _PREFIXES[kind, mode] + _encode(key_id.int, _ID_LENGTH) + _encode(secrets.randbits(256), _SECRET_LENGTH)
     text = stem + _checksum(stem)
     return NewKey(key_id, text, digest(text))
+
+
+def opening(kind: KeyKind, key_id: uuid.UUID, mode: Mode) -> str:
+    """Return the first characters of a key's text, by which people recognise it; they are part of its public id."""
+    return _PREFIXES[kind, mode] + _encode(key_id.int, _ID_LENGTH)[:_OPENING_LENGTH]
 
 
 def parse(text: str) -> ParsedKey | None:

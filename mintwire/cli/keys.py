@@ -19,7 +19,10 @@ Mode = Annotated[
     Parameter(help="`test` for a key that sees and creates only test objects; by default, the mode of your own key."),
 ]
 
-_COLUMNS = ("id", "mode", "name", "purpose", "scopes", "rate_limit_per_minute", "made_by", "created_at", "revoked_at")
+_COLUMNS = (
+    *("id", "starts_with", "mode", "name", "purpose", "scopes", "rate_limit_per_minute", "made_by", "created_at"),
+    *("last_used_at", "revoked_at"),
+)
 
 
 @app.command

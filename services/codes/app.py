@@ -61,6 +61,7 @@ from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts
 from shared.database.erased_letters import letters_outside
 from shared.database.idempotency import AnswerOnce, KeptAnswers
+from shared.database.key_uses import INTERVAL_SECONDS as KEY_USES_SECONDS
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
@@ -117,11 +118,13 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
             gather_seconds=GATHER_SECONDS,
             on_full=overflow.make_room,
         )
+        credentials = CredentialReader(database, utc_now)
         tasks = [
             runner.task,
             secrets.task,
             overflow.task,
             Periodic("add_up_stats", ADD_UP_SECONDS, add_up_stats(database)),
+            Periodic("record_key_uses", KEY_USES_SECONDS, credentials.uses.write),
             Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customer_steps)),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
@@ -129,7 +132,7 @@ async def run(settings: CodesSettings, stop: asyncio.Event) -> None:
         periodic = [*consumer.tasks, *relay.tasks, *tasks]
         app = build_app(
             use_cases,
-            CredentialReader(database, utc_now),
+            credentials,
             AccountReader(database, utc_now, AccountKeys.parse(settings.account_keys), SERVICE),
             Parts(database, publisher, consumer, [*periodic, secrets]),
             build_operating(

@@ -55,6 +55,7 @@ from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts, Outside, Steps
 from shared.database.erased_letters import letters_outside
 from shared.database.idempotency import AnswerOnce, KeptAnswers
+from shared.database.key_uses import INTERVAL_SECONDS as KEY_USES_SECONDS
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
@@ -99,11 +100,13 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
             utc_now,
             on_full=overflow.make_room,
         )
+        credentials = CredentialReader(database, utc_now)
         tasks = [
             overflow.task,
             Periodic("fill_mailboxes", FILL_SECONDS, FillMailboxes(database)),
             Periodic("add_up_stats", ADD_UP_SECONDS, add_up_stats(database)),
             Periodic("book_commissions", BOOK_SECONDS, BookCommissions(database, utc_now)),
+            Periodic("record_key_uses", KEY_USES_SECONDS, credentials.uses.write),
             Periodic("run_customer_jobs", PARTS_SECONDS, customers, wake=customers_asked),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in build_removals(database, settings)),
         ]
@@ -118,7 +121,7 @@ async def run(settings: RedemptionSettings, stop: asyncio.Event) -> None:
             inbox_kept=settings.inbox_kept,
         )
         accounts = AccountReader(database, utc_now, AccountKeys.parse(settings.account_keys), SERVICE)
-        app = build_app(use_cases, CredentialReader(database, utc_now), accounts, ready, operating)
+        app = build_app(use_cases, credentials, accounts, ready, operating)
         async with (
             use_cases.decide.running(),
             use_cases.validate_codes.running(),

@@ -63,6 +63,7 @@ from shared.database.customer_parts import INTERVAL_SECONDS as PARTS_SECONDS
 from shared.database.customer_parts import CustomerParts
 from shared.database.erased_letters import letters_outside
 from shared.database.idempotency import AnswerOnce, KeptAnswers
+from shared.database.key_uses import INTERVAL_SECONDS as KEY_USES_SECONDS
 from shared.database.outbox import OutboxTable
 from shared.database.overflow import OverflowTable
 from shared.database.pool import Database
@@ -127,6 +128,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             timedelta(days=settings.event_retention_days),
             settings.inbox_kept,
         )
+        credentials = CredentialReader(database, utc_now)
         tasks = [
             *maintenance.tasks(),
             hub.task,
@@ -136,6 +138,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
             Periodic("add_up_stats", ADD_UP_SECONDS, add_up_stats(database)),
             Periodic("restate_bodies", INTERVAL_SECONDS, RestateBodies(database)),
             overflow.task,
+            Periodic("record_key_uses", KEY_USES_SECONDS, credentials.uses.write),
             Periodic("run_customer_jobs", PARTS_SECONDS, CustomerParts(database, utc_now, customers.steps)),
             *(Periodic(f"purge_{each.table}", INTERVAL_SECONDS, each) for each in history),
         ]
@@ -162,7 +165,7 @@ async def run(settings: WebhooksSettings, stop: asyncio.Event) -> None:
         )
         app = build_app(
             use_cases,
-            CredentialReader(database, utc_now),
+            credentials,
             AccountReader(database, utc_now, AccountKeys.parse(settings.account_keys), SERVICE),
             Parts(
                 database,

@@ -13,7 +13,10 @@ CUSTOMER_PARTS = {
 ERASED_EVENTS = ("codes.erased_events_v1", "SELECT")
 PUBLISHED = {
     "dashboard": set(),
-    "codes": {("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT"), ERASED_EVENTS, *CUSTOMER_JOBS},
+    "codes": {
+        *(("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT"), ERASED_EVENTS, *CUSTOMER_JOBS),
+        *((f"{service}.key_uses_v1", "SELECT") for service in ("redemption", "webhooks")),
+    },
     "redemption": {
         *(("codes.coupon_v1", "SELECT"), ("codes.credential_v1", "SELECT"), ("codes.redeemable_v1", "SELECT")),
         *(("codes.tenant_v1", "SELECT"), ("codes.demo_program_v1", "SELECT")),

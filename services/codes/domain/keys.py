@@ -65,7 +65,10 @@ class KeyTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class APIKey:
-    """A key as stored; `made_by_key_id` is the key that created it, None for the operator."""
+    """A key as stored; `made_by_key_id` is the key that created it, None for the operator.
+
+    `last_used_at` is to the minute, with any service, and a minute late; None if it was never used.
+    """
 
     id: uuid.UUID
     owner: KeyOwner
@@ -73,6 +76,7 @@ class APIKey:
     created_at: datetime
     revoked_at: datetime | None
     made_by_key_id: uuid.UUID | None = None
+    last_used_at: datetime | None = None
 
     @property
     def mode(self) -> Mode:

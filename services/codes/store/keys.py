@@ -6,8 +6,8 @@ no list shows it, and only the mint's statements and `INSERT_ACCOUNT` use it.
 
 import secrets
 import uuid
-from collections.abc import Collection
-from dataclasses import fields
+from collections.abc import Collection, Sequence
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -80,6 +80,17 @@ UPDATE api_keys SET revoked_at = coalesce(revoked_at, $4)
 WHERE id = $1 AND program_id = $2 AND partner_id IS NOT DISTINCT FROM $3 AND kind <> 'account'
 RETURNING id, program_id, partner_id, kind, purpose, name, scopes, rate_limit_per_minute, created_at, revoked_at,
           made_by_key_id
+"""
+
+# With each of the three services.
+LIST_USES = """
+SELECT key_id, max(last_used_at) AS last_used_at FROM (
+    SELECT key_id, last_used_at FROM key_uses WHERE key_id = ANY ($1::uuid[])
+    UNION ALL
+    SELECT key_id, last_used_at FROM redemption.key_uses_v1 WHERE key_id = ANY ($1::uuid[])
+    UNION ALL
+    SELECT key_id, last_used_at FROM webhooks.key_uses_v1 WHERE key_id = ANY ($1::uuid[])) used
+GROUP BY key_id
 """
 
 
@@ -170,11 +181,18 @@ async def revoke_key(connection: Connection, key_id: uuid.UUID, owner: KeyOwner,
     return _key(row) if row else None
 
 
+async def with_uses(connection: Connection, found: Sequence[APIKey]) -> list[APIKey]:
+    """Return keys with when they were last used."""
+    rows = await connection.fetch(LIST_USES, [key.id for key in found])
+    last_used = {row["key_id"]: row["last_used_at"] for row in rows}
+    return [replace(key, last_used_at=last_used.get(key.id)) for key in found]
+
+
 def _key(row: Any) -> APIKey:
     return _KEY(row, owner=_owner(row), terms=_terms(row))
 
 
-_KEY: Final = Rows(APIKey, "owner", "terms")
+_KEY: Final = Rows(APIKey, "owner", "terms", "last_used_at")
 _owner: Final = Rows(KeyOwner)
 _terms: Final = Rows(KeyTerms, scopes=tuple)
 _KEY_VALUES: Final = Values(("id", "created_at", "made_by_key_id"), APIKey)

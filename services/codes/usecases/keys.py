@@ -196,12 +196,13 @@ class ReadKeys:
         """Return up to `limit` keys, newest first, older than `after`; raises Missing."""
         async with self.database.connection() as connection:
             owner = await find_owner(connection, actor, ref)
-            return await keys.list_keys(connection, owner, after, limit)
+            return await keys.with_uses(connection, await keys.list_keys(connection, owner, after, limit))
 
     async def made_by(self, actor: Actor, maker_id: uuid.UUID, after: uuid.UUID | None, limit: int) -> list[APIKey]:
         """Return the keys that a key created, of any owner that the actor can reach."""
         async with self.database.connection() as connection:
-            return await keys.list_made(connection, maker_id, actor.program_id, after, limit)
+            made = await keys.list_made(connection, maker_id, actor.program_id, after, limit)
+            return await keys.with_uses(connection, made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,8 @@ class ChangeKey:
             if delta := difference(before.terms, key.terms):
                 whose = audited_in(actor, owner)
                 await audit.record(connection, actor, whose, "key.updated", key.id, delta, now=self.clock())
-        return key
+            [shown] = await keys.with_uses(connection, [key])
+        return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,4 +271,5 @@ class RevokeKey:
             if key.revoked_at == now:
                 delta = {"revoked_at": {"from": None, "to": now.isoformat()}}
                 await audit.record(connection, actor, audited_in(actor, owner), "key.revoked", key.id, delta, now=now)
-        return key
+            [shown] = await keys.with_uses(connection, [key])
+        return shown

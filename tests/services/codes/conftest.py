@@ -83,6 +83,7 @@ class Service:
     app: web.Application
     handed_over: list[OutboxEvent]
     runner: RunJobs
+    credentials: CredentialReader
 
     async def send(
         self,
@@ -163,15 +164,16 @@ async def running_service(database: Database, clock: HeldClock, redemption_url: 
             wake_runner=runner.wake,
             redemption=redemption,
         )
+        credentials = CredentialReader(pool, clock)
         app = build_app(
             use_cases,
-            CredentialReader(pool, clock),
+            credentials,
             AccountReader(pool, clock, DASHBOARD.keys, "codes"),
             ready,
             operating("codes", pool, clock, token=OPERATOR_TOKEN),
         )
         async with use_cases.generate_code.running(), TestClient(TestServer(app)) as http:
-            yield Service(http, pool, clock, use_cases, app, handed_over, runner)
+            yield Service(http, pool, clock, use_cases, app, handed_over, runner, credentials)
 
 
 @pytest.fixture

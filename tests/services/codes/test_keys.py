@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -11,6 +12,7 @@ import asyncpg
 import services.codes
 from services.codes.store import keys
 from shared import api_keys
+from shared.times import format_microseconds
 from tests.databases import Database
 from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Service
 
@@ -305,3 +307,49 @@ async def test_makers_of_older_keys_are_taken_from_the_audit_log(empty_database:
     rows = await connection.fetch("SELECT id, made_by_key_id FROM api_keys")
     await connection.close()
     assert {row["id"]: row["made_by_key_id"] for row in rows} == {made: maker, by_operator: None}
+
+
+async def test_a_list_says_when_each_key_was_last_used_with_any_service(
+    service: Service, program: Owner, partner: Owner, database: Database
+) -> None:
+    """A key that looks unused is revoked: its use elsewhere counts as well."""
+    path = f"/v1/partners/{partner.id}/keys"
+    unused = await service.with_key(f"/v1/partners/{partner.id}", purpose="unused")
+    elsewhere = await service.with_key(f"/v1/partners/{partner.id}", purpose="elsewhere")
+    assert {each["last_used_at"] for each in (await service.send("GET", path)).data} == {None}
+    for _ in range(3):
+        assert (await service.send("GET", "/api/partners/quota", partner.key)).status == 200
+    await service.send("GET", "/api/partners/quota", unused.key[:-4] + "0000")
+    await service.credentials.uses.write()
+    minute = service.clock().replace(second=0, microsecond=0)
+    admin = await asyncpg.connect(database.admin)
+    for schema, ago in (("redemption", 2), ("webhooks", 1)):
+        await admin.execute(
+            f"INSERT INTO {schema}.key_uses (key_id, last_used_at) VALUES ($1, $2)",  # noqa: S608 - of this test
+            uuid.UUID(elsewhere.key_id),
+            minute - timedelta(days=ago),
+        )
+    await admin.close()
+    listed = {each["id"]: each["last_used_at"] for each in (await service.send("GET", path)).data}
+    assert listed == {
+        partner.key_id: format_microseconds(minute),
+        elsewhere.key_id: format_microseconds(minute - timedelta(days=1)),
+        unused.key_id: None,
+    }
+    revoked = await service.send("DELETE", f"{path}/{partner.key_id}")
+    assert revoked.data["last_used_at"] == listed[partner.key_id]
+
+
+async def test_the_first_characters_of_a_key_tell_it_from_others_and_are_no_secret(
+    service: Service, program: Owner, partner: Owner
+) -> None:
+    keys = [partner, await service.with_key(f"/v1/partners/{partner.id}", purpose="two", mode="test")]
+    listed = [
+        each
+        for mode in ("live", "test")
+        for each in (await service.send("GET", f"/v1/partners/{partner.id}/keys?mode={mode}")).data
+    ]
+    for key in keys:
+        [shown] = [each for each in listed if key.key.startswith(each["starts_with"])]
+        assert shown["id"] == key.key_id
+        assert len(shown["starts_with"]) == key.key.rindex("_") + 1 + 12

@@ -23,6 +23,7 @@ WHERE has_table_privilege($1::text, $2::text, p) OR (p IN ('SELECT', 'INSERT', '
       AND has_any_column_privilege($1::text, $2::text, p))
 """
 CUSTOMER_VIEWS = {f"redemption.customer_{name}_v1" for name in ("jobs", "events", "exports")}
+KEY_USES = {"redemption.key_uses_v1", "webhooks.key_uses_v1"}
 VIEWS = {
     "mintwire_redemption": {
         *("codes.redeemable_v1", "codes.credential_v1", "codes.tenant_v1", "codes.coupon_v1"),
@@ -49,7 +50,7 @@ async def rights(database: Database, role: str) -> dict[str, list[str]]:
 
 async def test_codes_touches_its_own_schema_only_and_rewrites_no_history(database: Database) -> None:
     found = await rights(database, "mintwire_codes")
-    assert {name for name in found if not name.startswith("codes.")} == CUSTOMER_VIEWS
+    assert {name for name in found if not name.startswith("codes.")} == CUSTOMER_VIEWS | KEY_USES
     assert found["codes.quota_ledger"] == ["INSERT", "SELECT"]
     assert found["codes.events"] == ["INSERT", "SELECT"]
     assert found["codes.audit_log"] == ["INSERT", "SELECT"]

@@ -10,6 +10,7 @@ from pydantic import Field
 from services.codes.api.context import actor, given, once, use_cases
 from services.codes.api.fields import RateLimit, ShortName
 from services.codes.domain.keys import APIKey, KeyDraft, OwnerRef, ShownKey
+from shared.api_keys import opening
 from shared.modes import Mode
 from shared.web import (
     Data,
@@ -85,6 +86,10 @@ class KeyData(ResponseModel):
         description="The id of the API key or account that created it; null for the operator's token."
     )
     mode: Mode = Field(description="A test key sees and creates only objects with `is_test`.")
+    starts_with: str = Field(description="The first characters of its text, to recognise it by; they are no secret.")
+    last_used_at: Moment | None = Field(
+        description="To the minute, with any service; known about a minute later. Null if it has not been used."
+    )
 
 
 class ShownKeyData(KeyData):
@@ -107,6 +112,8 @@ def _data(key: APIKey) -> KeyData:
         revoked_at=key.revoked_at,
         made_by=key.made_by_key_id,
         mode=key.mode,
+        starts_with=opening(key.terms.kind, key.id, key.mode),
+        last_used_at=key.last_used_at,
     )
 
 

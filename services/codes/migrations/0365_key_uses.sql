@@ -1,0 +1,1 @@
+GRANT SELECT, INSERT, UPDATE ON key_uses TO mintwire_codes;
