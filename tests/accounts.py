@@ -97,7 +97,7 @@ def expected_refusal(route: Route, role: Role, grade: Grade, scopes: frozenset[s
         return "operator_only"
     elif scopes.isdisjoint(route.scopes):
         return "scope_missing"
-    looks = {"POST /v1/validations", "POST /v1/webhooks/verify-signature"}
+    looks = {"POST /v1/validations", "POST /v1/validations/drafts", "POST /v1/webhooks/verify-signature"}
     # Files with customers' data are for who may change.
     files = ("/promotion-codes/export", "/jobs/{job_id}/result", "/jobs/{job_id}/errors", "/jobs/{job_id}/file")
     if role == "partner" and grade == "change" and route.path == "/v1/webhooks/messages/{message_id}/content":

@@ -1,4 +1,4 @@
-"""The four ways to ask about an order's codes, and one form of answer for all of them.
+"""The four ways to ask about an order's codes, and one form of answer for all of them; and a fifth, for drafts.
 
 A case says which coupons there are, what was asked before and what is asked; `answers` asks it at every door, each for
 a program of its own, and `guide_row` writes it down as the guides show it.
@@ -9,18 +9,21 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import asyncpg
 
 from services.redemption.app import open_database
+from shared.draft_coupons import DraftCoupon
 from tests.databases import Database
 from tests.services.redemption.conftest import Decider, Reply, Shop, data, open_shop
 from tests.services.redemption.merchant import NOW, Merchant, checkout, taken_back
 
 ORDER_REF: Final = "order-1"
+# What a draft is tried on.
+_OF_ORDER: Final = ("order", "customer")
 _FIELD: Final = re.compile(r"data\.([\w.]+) member")
 
 
@@ -80,7 +83,7 @@ class Malformed:
 
 
 Answer = Takes | Refuses | Malformed
-Door = Literal["http", "event", "validation", "hold"]
+Door = Literal["http", "event", "validation", "hold", "draft"]
 DOORS: Final[tuple[Door, ...]] = ("http", "validation", "hold", "event")
 
 
@@ -118,13 +121,32 @@ class Case:
     def expected(self) -> dict[Door, Answer]:
         """What each door is to answer."""
         asking = replace(self.answer, earned={}, ends={}) if isinstance(self.answer, Takes) else self.answer
-        return {"http": self.answer, "validation": asking, "hold": asking, "event": self.event or self.answer}
+        expected: dict[Door, Answer] = {
+            "http": self.answer,
+            "validation": asking,
+            "hold": asking,
+            "event": self.event or self.answer,
+        }
+        if self.has_draft:
+            expected["draft"] = asking
+        return expected
+
+    @property
+    def has_draft(self) -> bool:
+        """Whether the coupon of the order's only code could be a draft: nobody has used it, and it has no partner."""
+        if len(self.coupons) != 1 or self.before or self.held or self.minutes_later or self.back or self.program:
+            return False
+        [coupon] = self.coupons
+        is_plain = len(coupon.codes) == 1 and not coupon.partner and coupon.partner_email is None
+        is_order = not (isinstance(self.answer, Malformed) and self.answer.member.partition(".")[0] not in _OF_ORDER)
+        return is_plain and is_order and list(self.asks["codes"]) == list(coupon.codes)
 
 
 async def answers(case: Case, database: Database) -> dict[Door, Answer]:
     """Ask at every door."""
     async with _open(database) as (merchant, shop, decider):
-        return {door: await _at(door, case, merchant, shop, decider) for door in DOORS}
+        doors: tuple[Door, ...] = (*DOORS, "draft") if case.has_draft else DOORS
+        return {door: await _at(door, case, merchant, shop, decider) for door in doors}
 
 
 @asynccontextmanager
@@ -157,7 +179,29 @@ async def _at(door: Door, case: Case, merchant: Merchant, shop: Shop, decider: D
     if case.back is not None:
         await _take_back(case.back, shop.program_id, decider)
     asked = {"order_ref": ORDER_REF, **case.asks}
+    if door == "draft":
+        shop.key = await merchant.key(shop.program_id, "manage")
+        return await _preview(asked, shop, await _published_terms(merchant, shop.program_id))
     return await _ASK[door](asked, shop, decider)
+
+
+async def _published_terms(merchant: Merchant, program_id: uuid.UUID) -> dict[str, Any]:
+    """Return the terms of the program's only code as the view publishes them."""
+    [row] = await merchant.connection.fetch("SELECT * FROM codes.redeemable_v1 WHERE program_id = $1", program_id)
+    terms = {each.name: row[each.name] for each in fields(DraftCoupon)}
+    terms["amounts_by_currency"] = json.loads(terms["amounts_by_currency"])
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in terms.items()}
+
+
+async def _preview(asked: Mapping[str, Any], shop: Shop, terms: Mapping[str, Any]) -> Answer:
+    asks = {name: value for name, value in asked.items() if name in _OF_ORDER}
+    reply = await shop.send("POST", "/v1/validations/drafts", {"coupon": terms, **asks})
+    if (refusal := _refusal(reply, asked)) is not None:
+        return refusal
+    [code] = asked["codes"]
+    if not reply.data["valid"]:
+        return Refuses(code, reply.data["reason"])
+    return Takes({code: reply.data["discount"]["applied_minor"]})
 
 
 async def _take_back(back: Back, program_id: uuid.UUID, decider: Decider) -> None:

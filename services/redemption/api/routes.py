@@ -5,6 +5,7 @@ from typing import Final
 from services.redemption.api import (
     commission_statements,
     customers,
+    draft_validations,
     orders,
     redemptions,
     rejections,
@@ -18,6 +19,7 @@ from shared.web.routes import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *validations.ROUTES,
+    *draft_validations.ROUTES,
     *reservations.ROUTES,
     *redemptions.ROUTES,
     *voids.ROUTES,

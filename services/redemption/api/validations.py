@@ -113,22 +113,27 @@ async def _validate_publicly(request: Request, body: ValidationBody, purchase: P
 
 def _data(body: ValidationBody, appraisals: Sequence[Appraisal], *, is_public: bool = False) -> ValidationData:
     currency = body.order.currency if body.order else None
-    subtotal = body.order.subtotal if body.order else None
-    discounts = [appraisal.discount_minor for appraisal in appraisals if appraisal.fault is None]
-    known = [discount for discount in discounts if discount is not None]
-    discount = sum(known) if subtotal is not None and len(known) == len(discounts) else None
     return trusted(
         ValidationData,
         valid=all(appraisal.fault is None for appraisal in appraisals),
         codes=[_verdict(appraisal, currency, is_public=is_public) for appraisal in appraisals],
-        order=trusted(
-            OrderTotals,
-            currency=currency,
-            subtotal=subtotal,
-            discount=discount,
-            total=None if subtotal is None or discount is None else subtotal - discount,
-        ),
+        order=order_totals(body.order, appraisals),
         are_histories_counted=not is_public,
+    )
+
+
+def order_totals(order: OrderBody | None, appraisals: Sequence[Appraisal]) -> OrderTotals:
+    """Return the totals of an order with its valid codes."""
+    subtotal = order.subtotal if order else None
+    discounts = [appraisal.discount_minor for appraisal in appraisals if appraisal.fault is None]
+    known = [discount for discount in discounts if discount is not None]
+    discount = sum(known) if subtotal is not None and len(known) == len(discounts) else None
+    return trusted(
+        OrderTotals,
+        currency=order.currency if order else None,
+        subtotal=subtotal,
+        discount=discount,
+        total=None if subtotal is None or discount is None else subtotal - discount,
     )
 
 

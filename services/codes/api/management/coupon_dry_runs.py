@@ -8,7 +8,9 @@ from pydantic import Field, PlainSerializer, WithJsonSchema
 
 from services.codes.api.fields import QueryBool, is_true
 from services.codes.api.management.answers import CouponAnswer, coupon_data
+from services.codes.domain.coupons import Coupon
 from services.codes.domain.promotion_codes import TriedCoupon
+from shared.draft_coupons import DraftCoupon
 from shared.times import zone_named
 from shared.web import QueryModel, ResponseModel, json_response
 
@@ -36,6 +38,41 @@ class DryRunQuery(QueryModel):
         return bool(is_true(self.dry_run))
 
 
+def draft_terms(coupon: Coupon) -> DraftCoupon:
+    """Return a coupon's terms under the names of the view that decisions read."""
+    return DraftCoupon(
+        discount_type=coupon.discount_type,
+        percent_hundredths=coupon.percent_hundredths,
+        amount_minor=coupon.amount_minor,
+        currency=coupon.currency,
+        amounts_by_currency=coupon.amounts_by_currency,
+        max_discount_minor=coupon.max_discount_minor,
+        duration_type=coupon.duration_type,
+        duration_value=coupon.duration_value,
+        coupon_is_active=coupon.is_active,
+        coupon_starts_at=coupon.starts_at,
+        coupon_expires_at=coupon.expires_at,
+        coupon_redemption_limit=coupon.redemption_limit,
+        code_redemption_limit=coupon.code_redemption_limit,
+        customer_redemption_limit=coupon.customer_redemption_limit,
+        daily_redemption_limit=coupon.daily_redemption_limit,
+        weekly_redemption_limit=coupon.weekly_redemption_limit,
+        monthly_redemption_limit=coupon.monthly_redemption_limit,
+        budget_minor=coupon.budget_minor,
+        budget_currency=coupon.budget_currency,
+        coupon_is_first_order_only=coupon.is_first_order_only,
+        coupon_minimum_minor=coupon.minimum_minor,
+        coupon_minimum_currency=coupon.minimum_currency,
+        minimum_applies_to=coupon.minimum_applies_to,
+        product_ids=coupon.product_ids,
+        excluded_product_ids=coupon.excluded_product_ids,
+        combination=coupon.combination,
+        release_policy=coupon.release_policy,
+        coupon_commission_hundredths=coupon.commission_hundredths,
+        coupon_opening_uses=coupon.opening_uses,
+    )
+
+
 class TriedCode(ResponseModel):
     """A code that would be created, and its own limits in time."""
 
@@ -54,6 +91,9 @@ class TriedCouponAnswer(CouponAnswer):
     timezone: str
     starts_at: LocalMoment | None
     ends_at: LocalMoment | None = Field(description="A bare date is the last moment of that day.")
+    terms: DraftCoupon = Field(
+        description="To send to `POST /v1/validations/drafts` of the redemption service, which returns the discount."
+    )
     codes: list[TriedCode] = Field(description="Those that would be created, or the newest of those that there are.")
 
 
@@ -71,6 +111,7 @@ def tried_response(tried: TriedCoupon) -> web.Response:
             timezone=tried.timezone,
             starts_at=local(coupon.starts_at),
             ends_at=local(coupon.expires_at),
+            terms=draft_terms(coupon),
             codes=[
                 TriedCode(code=code.code, starts_at=local(code.starts_at), ends_at=local(code.expires_at))
                 for code in tried.shown.codes
