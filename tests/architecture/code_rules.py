@@ -79,6 +79,7 @@ PURE_SHARED = frozenset(
             "csv_lines",
             "currencies",
             "derived_ids",
+            "draft_coupons",
             "erasing",
             "known_ids",
             "mailboxes",

@@ -124,7 +124,7 @@ class ChangeCoupon:
         """
         events: list[OutboxEvent] = []
         async with self.database.transaction() as connection:
-            changed = await self._change(connection, actor, program_id, ref, changes, provider, events)
+            changed = await self._change(connection, actor, program_id, ref, changes, provider=provider, events=events)
         self.hand_over(events)
         return changed.shown
 
@@ -138,7 +138,7 @@ class ChangeCoupon:
     ) -> TriedCoupon:
         """Return the coupon as the changes would leave it, and change nothing; raises what the change raises."""
         async with self.database.dry_run() as connection:
-            return await self._change(connection, actor, program_id, ref, changes, provider, [])
+            return await self._change(connection, actor, program_id, ref, changes, provider=provider, events=[])
 
     async def _change(
         self,
