@@ -5,7 +5,6 @@ In the shapes `keyed …` the column `bare` is the product without Idempotency-K
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
 import json
 import statistics
@@ -17,20 +16,14 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from bench.bare import checkout as bare
 from bench.environment import Environment, free_port
 from bench.load import Load, send_all
 from bench.mint import PARTNERS, product_keys
-from bench.redeem import our_side
+from bench.redeem import our_side, shop_side
 
 CLIENTS = 32
 # More than a load sends in its time; the rest is used by the next one.
 _PER_SECOND = 3000
-_BARE_KEY = "bare-key"
-_INSERT_BARE = """
-INSERT INTO bare.shop_codes (code, id, expires_at, percent, use_limit)
-SELECT c, gen_random_uuid(), now() + interval '2 days', 1000, 1 FROM unnest($1::text[]) AS c
-"""
 _REDEEMED = {
     "bare": "SELECT id::text FROM bare.shop_redemptions WHERE voided_at IS NULL ORDER BY decided_at DESC LIMIT $1",
     "ours": "SELECT id::text FROM redemption.redemptions WHERE voided_at IS NULL ORDER BY decided_at DESC LIMIT $1",
@@ -103,31 +96,16 @@ async def _query(env: Environment, statement: str, *arguments: object) -> list[A
         await connection.close()
 
 
-async def _make_bare(env: Environment, count: int) -> list[str]:
-    codes = [f"B{uuid.uuid4().hex[:16].upper()}" for _ in range(count)]
-    await _query(env, _INSERT_BARE, codes)
-    return codes
-
-
-async def _prepare_bare(env: Environment) -> None:
-    connection = await asyncpg.connect(env.database_url)
-    await connection.execute(bare.SCHEMA)
-    digest = hashlib.sha256(f"Bearer {_BARE_KEY}".encode()).digest()
-    await connection.execute("INSERT INTO bare.shop_keys VALUES ($1)", digest)
-    await connection.close()
-
-
 @contextlib.contextmanager
 def doors(env: Environment) -> Iterator[dict[str, Door]]:
     """Run both servers side by side; the idle one costs nothing."""
-    asyncio.run(_prepare_bare(env))
-    side, port = our_side(env), free_port()
+    bare, side, port = shop_side(env), our_side(env), free_port()
     with (
         env.service("redemption"),
         env.bare("bench.bare.checkout", env.database_url, str(port), env.amqp_url),
     ):
         yield {
-            "bare": Door("bare", env, port, _BARE_KEY, lambda count: asyncio.run(_make_bare(env, count)), []),
+            "bare": Door("bare", env, port, bare.key, lambda count: asyncio.run(bare.make_codes(count)), []),
             "ours": Door(
                 "ours",
                 env,

@@ -1,5 +1,6 @@
 """The redemption service alone, from `checkout.completed` to `code.redeemed`, beside a bare micro-batch consumer.
 
+The shape `same work` is compared with a bare consumer that makes the product's promises, the others with a lean one.
 A backlog is in the queue before the consumer starts; at a fixed rate each event is published on time. Both
 sides publish to the same number and kind of queues, and counts must match, or a figure means nothing.
 """
@@ -24,6 +25,7 @@ import uvloop
 
 from bench.bare import chain as bare_chain
 from bench.bare import redeem as bare
+from bench.bare import shop_sql
 from bench.environment import OPERATOR_TOKEN, Environment, Program, call
 from shared.broker.publisher import Publisher
 from shared.broker.wire import Outcome, Outgoing
@@ -43,8 +45,25 @@ INSERT INTO codes.promotion_codes (id, program_id, coupon_id, code, canonical, i
 SELECT gen_random_uuid(), $1, k.id, c, c, true, $3, 1, now(), now()
 FROM unnest($2::text[]) AS c, codes.coupons k WHERE k.program_id = $1 AND k.is_partner_coupon
 """
+_SHOP_PROGRAM = uuid.UUID("0190a000-0000-7000-8000-000000000001")
+_SHOP_KEY = "bare-key"
+_FILL_SHOP = """
+WITH program AS (
+    INSERT INTO bare.shop_programs VALUES ($1, 10, 10000, true, '{card_id,recipient_name,occasion}')
+), key AS (
+    INSERT INTO bare.shop_keys (key_hash, id, program_id, scopes)
+    SELECT sha256($2), gen_random_uuid(), $1, '{manage,checkout,webhooks}'
+)
+INSERT INTO bare.shop_coupons (id, uuid_code, name, is_active, percent, combination, release_policy)
+VALUES ($1, 'partner', 'Partner coupon', true, 10000, 'other_coupons', 'until_expiry')
+"""
+_INSERT_SHOP_CODES = """
+INSERT INTO bare.shop_codes (id, program_id, coupon_id, code, canonical, is_active, expires_at, use_limit, created_at)
+SELECT gen_random_uuid(), $1, $1, c, c, true, $3, 1, now() FROM unnest($2::text[]) AS c
+"""
 _COUNT = {
     "bare": "SELECT count(*) FROM bare.redemptions",
+    "shop": "SELECT count(*) FROM bare.shop_redemptions",
     "ours": "SELECT count(*) FROM redemption.redemptions",
 }
 
@@ -64,8 +83,9 @@ class Side:
     @contextlib.contextmanager
     def running(self) -> Iterator[Program]:
         """Run the consumer for as long as the block lasts."""
-        if self.name == "bare":
-            with self.env.bare("bench.bare.redeem", self.env.database_url, self.env.amqp_url) as program:
+        if self.name != "ours":
+            module = {"bare": "bench.bare.redeem", "shop": "bench.bare.take_in"}[self.name]
+            with self.env.bare(module, self.env.database_url, self.env.amqp_url) as program:
                 yield program
         else:
             with self.env.service("redemption") as program:
@@ -81,7 +101,8 @@ class Side:
             columns = ["partner_id", "code", "expires_at"]
             await connection.copy_records_to_table("promo", schema_name="bare", columns=columns, records=records)
         else:
-            await connection.execute(_INSERT_CODES, self.program_id, codes, expires_at)
+            statement = _INSERT_SHOP_CODES if self.name == "shop" else _INSERT_CODES
+            await connection.execute(statement, self.program_id, codes, expires_at)
         await connection.execute("VACUUM ANALYZE")
         await connection.close()
         return codes
@@ -112,6 +133,20 @@ def bare_side(env: Environment) -> Side:
 
     asyncio.run(prepare())
     return Side("bare", env, "", bare_chain.CHECKOUT, bare_chain.EXCHANGE)
+
+
+def shop_side(env: Environment) -> Side:
+    """Create new tables and queues of the bare program that does the product's work."""
+
+    async def prepare() -> None:
+        connection = await asyncpg.connect(env.database_url)
+        await connection.execute(shop_sql.SCHEMA)
+        await connection.execute(_FILL_SHOP, _SHOP_PROGRAM, f"Bearer {_SHOP_KEY}".encode())
+        await connection.close()
+        await bare_chain.declare(env.amqp_url)
+
+    asyncio.run(prepare())
+    return Side("shop", env, "", bare_chain.CHECKOUT, bare_chain.EXCHANGE, _SHOP_PROGRAM, _SHOP_KEY)
 
 
 def our_side(env: Environment, *, coupon_limit: int | None = None) -> Side:
@@ -284,6 +319,11 @@ def _backlog(env: Environment, backlog: int) -> dict[str, Any]:
     return {side.name: uvloop.run(drain(side, backlog)) for side in (bare_side(env), our_side(env))}
 
 
+def _same_work(env: Environment, backlog: int) -> dict[str, Any]:
+    bare_per_s = uvloop.run(drain(shop_side(env), backlog))
+    return {"bare": bare_per_s, "ours": uvloop.run(drain(our_side(env), backlog))}
+
+
 def _at_rate(env: Environment, _: int) -> dict[str, Any]:
     return {side.name: uvloop.run(at_rate(side, RATE)) for side in (bare_side(env), our_side(env))}
 
@@ -300,6 +340,7 @@ def _validations(env: Environment, _: int) -> dict[str, Any]:
 
 _MEASURES: dict[str, Callable[[Environment, int], dict[str, Any]]] = {
     "backlog": _backlog,
+    "backlog, same work": _same_work,
     f"at {RATE}/s": _at_rate,
     "one coupon's limit": _hot_coupon,
     f"validations at {VALIDATIONS_RATE}/s": _validations,

@@ -1,135 +1,71 @@
 """A bare aiohttp server that redeems, holds, validates and voids, in groups: requests that arrive meanwhile share one.
 
-It does the work of the product with the same libraries, without its rules: a key is recognised, an order's and a code's
-row are locked, the terms are read in a new statement, and the outcome is written with its event, which is published
-with a confirm. Its tables have the product's columns and indexes, and its events and responses the product's members,
-since all of them are promised. It shows the cost of the work itself.
+It does the work of the product with the same libraries, without its framework: a key is recognised with its scopes, the
+body is checked member by member, the decision is that of `bench.bare.shop`, and committed events are published with a
+confirm. An Idempotency-Key is claimed by a try-lock and its answer stored in the transaction of the group. Each request
+leaves a log line and two metrics, and its response has the product's members and headers.
+
+It has no: accounts, publishable keys, test mode, refusals as problem documents, and only POST requests.
 
 usage: python -m bench.bare.checkout DATABASE_URL PORT AMQP_URL
 """
 
 import asyncio
 import hashlib
+import json
+import re
 import signal
 import sys
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, NoReturn
 
 import asyncpg
 import orjson
 import uuid_utils.compat
 import uvloop
 from aiohttp import web
+from prometheus_client import Counter, Histogram
 
+from bench.bare import shop_sql as sql
+from bench.bare.shop import Ask, decide, verdicts, wanted_codes
 from shared.broker import topology
 from shared.broker.publisher import Publisher
 from shared.events.envelope import OutboxEvent
 
-SCHEMA = """
-CREATE SCHEMA IF NOT EXISTS bare;
-DROP TABLE IF EXISTS bare.shop_keys, bare.shop_codes, bare.shop_counters, bare.shop_orders, bare.shop_redemptions,
-    bare.shop_holds, bare.shop_events, bare.shop_outbox;
-CREATE TABLE bare.shop_keys (key_hash bytea PRIMARY KEY);
-CREATE TABLE bare.shop_codes (
-    code text PRIMARY KEY, id uuid NOT NULL, expires_at timestamptz NOT NULL, percent int NOT NULL,
-    use_limit int NOT NULL);
-CREATE TABLE bare.shop_counters (LIKE redemption.code_counters INCLUDING DEFAULTS INCLUDING INDEXES)
-    WITH (fillfactor = 60);
-CREATE TABLE bare.shop_orders (LIKE redemption.orders INCLUDING DEFAULTS INCLUDING INDEXES);
-CREATE TABLE bare.shop_redemptions (LIKE redemption.redemptions INCLUDING DEFAULTS INCLUDING INDEXES);
-CREATE TABLE bare.shop_holds (LIKE redemption.holds INCLUDING DEFAULTS INCLUDING INDEXES);
-CREATE TABLE bare.shop_events (LIKE redemption.events INCLUDING DEFAULTS INCLUDING INDEXES);
-CREATE TABLE bare.shop_outbox (LIKE redemption.outbox INCLUDING DEFAULTS INCLUDING INDEXES);
-"""
-FIND_KEY = "SELECT 1 FROM bare.shop_keys WHERE key_hash = $1"
-LOCK = """
-WITH o AS (INSERT INTO bare.shop_orders (program_id, order_ref, created_at)
-           SELECT $1, ref, now() FROM unnest($2::text[]) AS o (ref) ORDER BY ref
-           ON CONFLICT (program_id, order_ref) DO UPDATE SET created_at = shop_orders.created_at WHERE false
-           RETURNING 1)
-INSERT INTO bare.shop_counters (code_id)
-SELECT c.id FROM bare.shop_codes c WHERE c.code = ANY ($3) AND (SELECT count(*) FROM o) >= 0 ORDER BY c.id
-ON CONFLICT (code_id) DO UPDATE SET uses = shop_counters.uses WHERE false
-"""
-READ = """
-SELECT c.code, c.id, c.expires_at, c.percent, c.expires_at > now() AND coalesce(n.uses, 0) < c.use_limit AS is_good,
-       CASE WHEN n.held_until > now() THEN (
-           SELECT count(*) FROM bare.shop_holds h WHERE h.code_id = c.id AND h.expires_at > now()) ELSE 0 END AS held
-FROM unnest($1::text[]) AS w (code) JOIN bare.shop_codes c USING (code)
-LEFT JOIN bare.shop_counters n ON n.code_id = c.id
-"""
-REDEEM = """
-WITH r AS (INSERT INTO bare.shop_redemptions (
-               id, order_ref, canonical, code, code_id, discount_minor, percent_hundredths, release_until, terms,
-               occurred_at, confirmed_at, decided_at, program_id, coupon_id, discount_type, currency, subtotal_minor,
-               release_policy, is_counted, clock, is_mailbox_kept)
-           SELECT r.*, now(), now(), now(), $8, $8, 'percent', 'USD', 5000, 'until_expiry', true, 'api', true
-           FROM unnest($1::uuid[], $2::text[], $3::text[], $3::text[], $4::uuid[], $5::bigint[], $6::int[],
-                       $7::timestamptz[], $12::json[]) AS r),
-     event AS (INSERT INTO bare.shop_events (id, type, body)
-               SELECT e.id, $9, e.body FROM unnest($10::uuid[], $11::bytea[]) AS e (id, body)),
-     pending AS (INSERT INTO bare.shop_outbox (event_id, leased_until)
-                 SELECT id, now() + interval '10 s' FROM unnest($10::uuid[]) AS e (id))
-UPDATE bare.shop_counters SET uses = uses + 1, version = version + 1, use_limit = 1 WHERE code_id = ANY ($4)
-"""
-HOLD = """
-WITH h AS (INSERT INTO bare.shop_holds (
-               order_ref, canonical, code, code_id, discount_minor, program_id, coupon_id, currency, expires_at)
-           SELECT h.*, $6, $6, 'USD', now() + interval '15 min'
-           FROM unnest($2::text[], $3::text[], $3::text[], $4::uuid[], $5::bigint[]) AS h),
-     o AS (UPDATE bare.shop_orders o
-           SET reservation_id = u.id, reserved_at = now(), reserved_until = now() + interval '15 min',
-               touched_at = now()
-           FROM unnest($1::uuid[], $2::text[]) AS u (id, ref) WHERE o.program_id = $6 AND o.order_ref = u.ref)
-UPDATE bare.shop_counters SET held_until = now() + interval '15 min' WHERE code_id = ANY ($4)
-"""
-FIND = "SELECT id, order_ref, code FROM bare.shop_redemptions WHERE id = ANY ($1)"
-READ_REDEEMED = """
-SELECT id, order_ref, code, code_id, discount_minor, percent_hundredths, release_until, occurred_at, currency, terms
-FROM bare.shop_redemptions WHERE id = ANY ($1)
-"""
-VOID = """
-WITH r AS (UPDATE bare.shop_redemptions
-           SET voided_at = now(), void_reason = 'fraud', is_counted = false, confirmed_at = now(), purchases = '[]'
-           WHERE id = ANY ($1::uuid[])),
-     event AS (INSERT INTO bare.shop_events (id, type, body)
-               SELECT e.id, $3, e.body FROM unnest($4::uuid[], $5::bytea[]) AS e (id, body)),
-     pending AS (INSERT INTO bare.shop_outbox (event_id, leased_until)
-                 SELECT id, now() + interval '10 s' FROM unnest($4::uuid[]) AS e (id))
-UPDATE bare.shop_counters SET uses = uses - 1, version = version + 1 WHERE code_id = ANY ($2)
-"""
-CLEAR = "DELETE FROM bare.shop_outbox WHERE event_id = ANY ($1)"
 GATHER_SECONDS = 0.25
-PROGRAM = COUPON = uuid.UUID("0190a000-0000-7000-8000-000000000001")
-SUBTOTAL = 5000
-HOLD_FOR = timedelta(minutes=15)
-
-
-class Ask(NamedTuple):
-    """What one request wants, and the id of what it makes or takes back."""
-
-    kind: str
-    id: uuid.UUID
-    order_ref: str
-    code: str
+KNOWN_SECONDS = 5.0
+MOST_BYTES = 64 * 1024
+MOST_SECONDS = 7 * 24 * 3600
+REQUESTS = Counter("bare_requests", "Requests", ["route", "status"])
+SECONDS = Histogram("bare_seconds", "Seconds", ["route"])
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+_CURRENCY = re.compile(r"[A-Z]{3}")
+_MEMBERS = {
+    "/v1/redemptions": {"codes", "order_ref", "customer", "order", "reservation_id", "occurred_at", "attributes"},
+    "/v1/reservations": {"codes", "order_ref", "ttl_seconds", "customer", "order"},
+    "/v1/validations": {"codes", "order_ref", "customer", "order"},
+}
+Member = tuple[Ask, "asyncio.Future[tuple[int, bytes]]"]
 
 
 class Shop:
-    """Processes waiting requests, kind by kind, one transaction after the other."""
+    """Processes waiting requests, one transaction after the other."""
 
     def __init__(self, pool: Any, publisher: Publisher) -> None:
         self.pool, self.publisher = pool, publisher
-        self.waiting: list[tuple[Ask, asyncio.Future[Any]]] = []
+        self.waiting: list[Member] = []
         self.wake = asyncio.Event()
         self.events: list[OutboxEvent] = []
         self.to_publish = asyncio.Event()
         self.confirmed: list[uuid.UUID] = []
 
-    async def ask(self, ask: Ask) -> Any:
-        """Return what the answer shows, or None if the code is no good."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    async def ask(self, ask: Ask) -> tuple[int, bytes]:
+        """Return the status and the body of the answer."""
+        answer: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
         self.waiting.append((ask, answer))
         self.wake.set()
         return await answer
@@ -138,113 +74,30 @@ class Shop:
         async with self.pool.acquire() as connection:
             while True:
                 await self.wake.wait()
-                group, self.waiting = self.waiting[:500], self.waiting[500:]
+                group, self.waiting = self.waiting[:250], self.waiting[250:]
                 if not self.waiting:
                     self.wake.clear()
                 if not group:
                     continue
-                made: list[OutboxEvent] = []
                 async with connection.transaction():
-                    shown = await self._decide(connection, [ask for ask, _ in group], made)
-                self.events += made
-                self.to_publish.set()
-                for ask, answer in group:
-                    answer.set_result(shown.get(ask.id))
+                    answers, events = await self._answer(connection, [ask for ask, _ in group])
+                if events:
+                    self.events += events
+                    self.to_publish.set()
+                for (_, waits), answer in zip(group, answers, strict=True):
+                    waits.set_result(answer)
 
-    async def _decide(self, connection: Any, asks: Sequence[Ask], made: list[OutboxEvent]) -> dict[uuid.UUID, Any]:
-        if voids := [ask.id for ask in asks if ask.kind == "void"]:
-            found = {row["id"]: row for row in await connection.fetch(FIND, voids)}
-            asks = [
-                ask._replace(order_ref=found[ask.id]["order_ref"], code=found[ask.id]["code"])
-                if ask.kind == "void"
-                else ask
-                for ask in asks
-            ]
-        codes = [ask.code for ask in asks]
-        await connection.execute(LOCK, PROGRAM, sorted({ask.order_ref for ask in asks}), codes)
-        rows = {row["code"]: row for row in await connection.fetch(READ, codes)}
-        chosen = [ask for ask in asks if ask.kind == "void" or (ask.code in rows and rows[ask.code]["is_good"])]
-        shown: dict[uuid.UUID, Any] = {}
-        for kind, write in (("redeem", self._redeem), ("hold", self._hold), ("void", self._void)):
-            if of_kind := [ask for ask in chosen if ask.kind == kind]:
-                shown |= await write(connection, of_kind, rows, made)
-        return shown
-
-    async def _redeem(self, connection: Any, asks: Sequence[Ask], rows: Any, made: list[OutboxEvent]) -> dict[Any, Any]:
-        now, codes = datetime.now(UTC), [rows[ask.code] for ask in asks]
-        terms = [_terms(code) for code in codes]
-        shown = {ask.id: _redemption(ask, code, each, now) for ask, code, each in zip(asks, codes, terms, strict=True)}
-        events = [_event("code.redeemed", shown[ask.id], {"times_redeemed": 1, "order": None}) for ask in asks]
-        made += events
-        await connection.execute(
-            REDEEM,
-            [ask.id for ask in asks],
-            [ask.order_ref for ask in asks],
-            [ask.code for ask in asks],
-            [code["id"] for code in codes],
-            [SUBTOTAL * code["percent"] // 10_000 for code in codes],
-            [code["percent"] for code in codes],
-            [code["expires_at"] for code in codes],
-            PROGRAM,
-            "code.redeemed",
-            [event.id for event in events],
-            [event.body for event in events],
-            [orjson.dumps(each).decode() for each in terms],
-        )
-        return {ask.id: {"order_ref": ask.order_ref, "redemptions": [shown[ask.id]], "notice": None} for ask in asks}
-
-    async def _hold(self, connection: Any, asks: Sequence[Ask], rows: Any, _: list[OutboxEvent]) -> dict[Any, Any]:
-        now, codes = datetime.now(UTC), [rows[ask.code] for ask in asks]
-        discounts = [SUBTOTAL * code["percent"] // 10_000 for code in codes]
-        await connection.execute(
-            HOLD,
-            [ask.id for ask in asks],
-            [ask.order_ref for ask in asks],
-            [ask.code for ask in asks],
-            [code["id"] for code in codes],
-            discounts,
-            PROGRAM,
-        )
-        return {
-            ask.id: {
-                "id": ask.id,
-                "order_ref": ask.order_ref,
-                "status": "live",
-                "codes": [
-                    {
-                        "code": ask.code,
-                        "code_id": str(code["id"]),
-                        "coupon_id": COUPON,
-                        "discount_minor": discount,
-                        "currency": "USD",
-                        "lines": None,
-                    }
-                ],
-                "reserved_at": now,
-                "expires_at": now + HOLD_FOR,
-                "is_test": False,
-            }
-            for ask, code, discount in zip(asks, codes, discounts, strict=True)
-        }
-
-    async def _void(self, connection: Any, asks: Sequence[Ask], rows: Any, made: list[OutboxEvent]) -> dict[Any, Any]:
-        now = datetime.now(UTC)
-        found = {row["id"]: row for row in await connection.fetch(READ_REDEEMED, [ask.id for ask in asks])}
-        shown = {}
-        for ask in asks:
-            row = found[ask.id]
-            shown[ask.id] = _redemption(ask, rows[ask.code], orjson.loads(row["terms"]), row["occurred_at"], now)
-        events = [_event("code.redemption_voided", shown[ask.id], {"is_released": True}) for ask in asks]
-        made += events
-        await connection.execute(
-            VOID,
-            [ask.id for ask in asks],
-            [rows[ask.code]["id"] for ask in asks],
-            "code.redemption_voided",
-            [event.id for event in events],
-            [event.body for event in events],
-        )
-        return shown
+    async def _answer(
+        self, connection: Any, asks: Sequence[Ask]
+    ) -> tuple[list[tuple[int, bytes]], Sequence[OutboxEvent]]:
+        kept = await _claim(connection, asks)
+        fresh = [place for place in range(len(asks)) if place not in kept]
+        decided, events = await decide(connection, [asks[place] for place in fresh])
+        for place, (status, data) in zip(fresh, decided, strict=True):
+            kept[place] = status, _body(data)
+        if keep := [place for place in fresh if asks[place].keyed and kept[place][0] < 400]:
+            await _keep(connection, [asks[place] for place in keep], [kept[place] for place in keep])
+        return [kept[place] for place in range(len(asks))], events
 
     async def publish(self) -> None:
         """Publish committed events at once, because partners wait for them."""
@@ -261,138 +114,236 @@ class Shop:
             await asyncio.sleep(GATHER_SECONDS)
             if self.confirmed:
                 ids, self.confirmed = self.confirmed, []
-                await self.pool.execute(CLEAR, ids)
+                await self.pool.execute(sql.CLEAR, ids)
 
 
-def _terms(code: Any) -> dict[str, Any]:
+async def _claim(connection: Any, asks: Sequence[Ask]) -> dict[int, tuple[int, bytes]]:
+    """Lock the keys of requests; return the answers of those that are not to be decided now."""
+    keyed = [(place, ask, ask.keyed) for place, ask in enumerate(asks) if ask.keyed is not None]
+    if not keyed:
+        return {}
+    locks = [_lock_id(ask, route, key) for _, ask, (route, key, _) in keyed]
+    ours = {row["nth"] - 1 for row in await connection.fetch(sql.TRY_KEYS, locks) if row["is_ours"]}
+    columns = [[ask.program_id for _, ask, _ in keyed], [k[0] for _, _, k in keyed], [k[1] for _, _, k in keyed]]
+    found = {row["nth"] - 1: row for row in await connection.fetch(sql.FIND_ANSWERS, *columns)}
+    answers: dict[int, tuple[int, bytes]] = {}
+    seen: set[int] = set()
+    for nth, (place, _, (_, _, digest)) in enumerate(keyed):
+        if nth not in ours or locks[nth] in seen:
+            answers[place] = 409, b'{"code":"idempotency_in_progress"}'
+        elif (row := found.get(nth)) is not None:
+            is_same = row["request_sha256"] == digest
+            answers[place] = (row["status"], row["body"]) if is_same else (422, b'{"code":"idempotency_key_reused"}')
+        seen.add(locks[nth])
+    return answers
+
+
+async def _keep(connection: Any, asks: Sequence[Ask], answers: Sequence[tuple[int, bytes]]) -> None:
+    keys = [ask.keyed or ("", "", b"") for ask in asks]
+    columns = [[ask.program_id for ask in asks], *([key[place] for key in keys] for place in range(3))]
+    await connection.execute(sql.KEEP_ANSWERS, *columns, [each[0] for each in answers], [each[1] for each in answers])
+
+
+def _lock_id(ask: Ask, route: str, key: str) -> int:
+    named = b"\x00".join((ask.program_id.hex.encode(), route.encode(), key.encode()))
+    return int.from_bytes(hashlib.sha256(named).digest()[:8], "big", signed=True)
+
+
+def _body(data: Any) -> bytes:
+    return orjson.dumps({"data": data}, option=orjson.OPT_UTC_Z)
+
+
+class Refused(Exception):
+    """The request is refused with this status and code."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise Refused(400, "duplicate_key")
+    return made
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise Refused(400, "not_finite")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_no_constant)
+
+
+def decoded(raw: bytes) -> dict[str, Any]:
+    """Return the members of a JSON object, read strictly; raises Refused."""
+    try:
+        text = raw.decode()
+        body = _DECODER.decode(text)
+    except ValueError:
+        raise Refused(400, "invalid_json") from None
+    if "\\u0000" in text or not isinstance(body, dict):
+        raise Refused(422, "invalid_body")
+    return body
+
+
+def order_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the order of a body, each member checked; raises Refused."""
+    codes, order, customer = body.get("codes"), body.get("order") or {}, body.get("customer")
+    if not isinstance(codes, list) or not 1 <= len(codes) <= 10 or not all(isinstance(code, str) for code in codes):
+        raise Refused(422, "codes")
+    if not isinstance(order, dict) or order.keys() - {"currency", "subtotal", "items"}:
+        raise Refused(422, "order")
+    reference = body.get("order_ref", "")
+    if not isinstance(reference, str) or len(reference) > 255 or ("order_ref" in body and not reference.strip()):
+        raise Refused(422, "order_ref")
+    currency, subtotal, items = order.get("currency"), order.get("subtotal"), order.get("items")
+    if currency is not None and (not isinstance(currency, str) or not _CURRENCY.fullmatch(currency)):
+        raise Refused(422, "order.currency")
+    _check_amount(subtotal, "order.subtotal")
+    if type(seconds := body.get("ttl_seconds", 900)) is not int or not 1 <= seconds <= MOST_SECONDS:
+        raise Refused(422, "ttl_seconds")
+    if customer is not None and (not isinstance(customer, dict) or customer.keys() - {"id", "email", "is_first_order"}):
+        raise Refused(422, "customer")
+    lines = None if items is None else [_line(item) for item in items]
     return {
-        "coupon_uuid_code": "bare",
-        "coupon_name": "Bare",
-        "duration_type": "once",
-        "duration_value": None,
-        "starts_at": None,
-        "expires_at": code["expires_at"],
-        "redemption_limit": 1,
-        "coupon_starts_at": None,
-        "coupon_expires_at": None,
-        "coupon_redemption_limit": None,
+        "order_ref": reference,
+        "codes": wanted_codes(codes),
+        "currency": currency,
+        "subtotal": subtotal,
+        "lines": lines,
+        "customer": customer,
+        "ttl_seconds": seconds,
+        "attributes": body.get("attributes"),
+        "given": {"currency": currency, "subtotal": subtotal, "items": items} if order else None,
     }
 
 
-def _discount(percent: int) -> dict[str, Any]:
-    return {
-        "type": "percent",
-        "percent_hundredths": percent,
-        "amount_minor": None,
-        "currency": "USD",
-        "applied_minor": SUBTOTAL * percent // 10_000,
-        "lines": None,
-    }
+def _order(raw: bytes, path: str) -> dict[str, Any]:
+    body = decoded(raw)
+    if body.keys() - _MEMBERS[path]:
+        raise Refused(422, "unknown_member")
+    return order_of(body)
 
 
-def _redemption(
-    ask: Ask, code: Any, terms: dict[str, Any], occurred_at: datetime, voided_at: datetime | None = None
-) -> dict[str, Any]:
-    return {
-        "id": ask.id,
-        "status": "redeemed" if voided_at is None else "voided",
-        "code": ask.code,
-        "code_id": str(code["id"]),
-        "coupon_id": COUPON,
-        "partner_id": None,
-        "order_ref": ask.order_ref,
-        "customer_id": None,
-        "discount": _discount(code["percent"]),
-        "discount_ends_at": None,
-        "commission": None,
-        "occurred_at": occurred_at,
-        "voided_at": voided_at,
-        "void_reason": None if voided_at is None else "fraud",
-        "is_counted": voided_at is None,
-        "is_self_referral": False,
-        "terms": terms,
-        "is_test": False,
-    }
+def _line(item: Any) -> tuple[str | None, int | None]:
+    if not isinstance(item, dict):
+        raise Refused(422, "order.items")
+    product, amount = item.get("product_id"), item.get("amount")
+    if product is not None and not isinstance(product, str):
+        raise Refused(422, "order.items.product_id")
+    _check_amount(amount, "order.items.amount")
+    return product, amount
 
 
-def _event(type_: str, shown: dict[str, Any], counts: dict[str, Any]) -> OutboxEvent:
-    id_ = uuid_utils.compat.uuid7()
-    data = {**shown, "program_id": PROGRAM, "times_redeemed_version": 1, "attributes": {}, **counts}
-    body = {
-        "specversion": "1.0",
-        "id": id_,
-        "source": "/bare",
-        "type": type_,
-        "time": shown["occurred_at"],
-        "datacontenttype": "application/json",
-        "dataschema": f"urn:bare:{type_}",
-        "data": data,
-    }
-    return OutboxEvent(id_, type_, orjson.dumps(body))
+def _check_amount(amount: Any, name: str) -> None:
+    if amount is not None and (type(amount) is not int or not 0 <= amount < 2**53):
+        raise Refused(422, name)
 
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-def routes(shop: Shop, known: set[bytes]) -> list[web.RouteDef]:
-    """Return the four routes; each recognises the key, parses the body and responds with JSON."""
+class Doors:
+    """The routes: each recognises the key, checks the body and leaves a log line and its metrics."""
 
-    async def recognise(request: web.Request) -> None:
-        key = hashlib.sha256(request.headers["Authorization"].encode()).digest()
-        if key not in known:
-            if await shop.pool.fetchval(FIND_KEY, key) is None:
-                raise web.HTTPUnauthorized
-            known.add(key)
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        self.known: dict[bytes, tuple[float, Any]] = {}
 
-    def answer(status: int, data: Any) -> web.Response:
-        return web.Response(status=status, body=orjson.dumps({"data": data}), content_type="application/json")
+    def routes(self) -> list[web.RouteDef]:
+        """Return the four routes."""
+        return [
+            self._route("/v1/redemptions", self._asking("redeem", "/v1/redemptions")),
+            self._route("/v1/reservations", self._asking("hold", "/v1/reservations")),
+            self._route("/v1/validations", self._validate),
+            self._route("/v1/redemptions/{id}/void", self._void),
+        ]
 
-    def asking(kind: str) -> Handler:
-        async def handle(request: web.Request) -> web.Response:
-            await recognise(request)
-            body = orjson.loads(await request.read())
-            shown = await shop.ask(Ask(kind, uuid_utils.compat.uuid7(), body["order_ref"], body["codes"][0]))
-            return answer(409, {}) if shown is None else answer(201, shown)
+    def _route(self, path: str, handle: Callable[[web.Request, Any], Awaitable[tuple[int, bytes]]]) -> web.RouteDef:
+        seconds = SECONDS.labels(path)
+
+        async def serve(request: web.Request) -> web.Response:
+            started = time.perf_counter()
+            given = request.headers.get("X-Request-Id", "")
+            request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid_utils.compat.uuid7())
+            key: Any = None
+            try:
+                key = await self._recognise(request)
+                status, body = await handle(request, key)
+            except Refused as refused:
+                status, body = refused.args[0], orjson.dumps({"code": refused.args[1]})
+            spent = time.perf_counter() - started
+            seconds.observe(spent)
+            REQUESTS.labels(path, status).inc()
+            facts = {"method": request.method, "route": path, "status": status, "duration_ms": round(spent * 1000, 2)}
+            who = {"request_id": request_id, "key_id": key and str(key["id"])}
+            line = {**facts, **who, "event": "http_request", "level": "info", "timestamp": datetime.now(UTC)}
+            sys.stderr.buffer.write(orjson.dumps(line) + b"\n")
+            headers = {"X-Request-Id": request_id, "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+            return web.Response(status=status, body=body, headers={**headers, "Content-Type": "application/json"})
+
+        return web.post(path, serve)
+
+    async def _recognise(self, request: web.Request) -> Any:
+        """Return the row of the key, which may be five seconds old; 401 or 403 without one that may check out."""
+        digest = hashlib.sha256(request.headers.get("Authorization", "").encode()).digest()
+        since, key = self.known.get(digest, (0.0, None))
+        if time.monotonic() - since > KNOWN_SECONDS:
+            key = await self.shop.pool.fetchrow(sql.FIND_KEY, digest)
+            if key is None:
+                raise Refused(401, "invalid_api_key")
+            self.known[digest] = time.monotonic(), key
+        if "checkout" not in key["scopes"]:
+            raise Refused(403, "scope_missing")
+        return key
+
+    def _asking(self, kind: str, path: str) -> Callable[[web.Request, Any], Awaitable[tuple[int, bytes]]]:
+        async def handle(request: web.Request, key: Any) -> tuple[int, bytes]:
+            raw = await _read(request)
+            order = _order(raw, path)
+            keyed = _keyed(request, path, raw)
+            return await self.shop.ask(
+                Ask(kind, uuid_utils.compat.uuid7(), key["program_id"], order, datetime.now(UTC), keyed=keyed)
+            )
 
         return handle
 
-    async def validate(request: web.Request) -> web.Response:
-        await recognise(request)
-        body = orjson.loads(await request.read())
-        rows = {row["code"]: row for row in await shop.pool.fetch(READ, body["codes"])}
-        return answer(200, _verdicts(body["codes"], rows))
+    async def _validate(self, request: web.Request, key: Any) -> tuple[int, bytes]:
+        order = _order(await _read(request), "/v1/validations")
+        codes = list(order["codes"])
+        rows = await self.shop.pool.fetch(sql.READ, [key["program_id"]] * len(codes), codes)
+        return 200, _body(verdicts(order, rows, key["program_id"]))
 
-    async def void(request: web.Request) -> web.Response:
-        await recognise(request)
-        await request.read()
-        return answer(200, await shop.ask(Ask("void", uuid.UUID(request.match_info["id"]), "", "")))
+    async def _void(self, request: web.Request, key: Any) -> tuple[int, bytes]:
+        raw = await _read(request)
+        body = decoded(raw or b"{}")
+        try:
+            id_ = uuid.UUID(request.match_info["id"])
+        except ValueError:
+            raise Refused(404, "not_found") from None
+        if body.keys() - {"reason", "release"}:
+            raise Refused(422, "invalid_body")
+        reason = body.get("reason")
+        if reason is not None and (not isinstance(reason, str) or not 1 <= len(reason) <= 255):
+            raise Refused(422, "reason")
+        order = {"id": id_, "reason": reason, "release": body.get("release"), "customer": None}
+        keyed = _keyed(request, f"/v1/redemptions/{id_}/void", raw)
+        ask = Ask("void", uuid_utils.compat.uuid7(), key["program_id"], order, datetime.now(UTC), keyed=keyed)
+        return await self.shop.ask(ask)
 
-    return [
-        web.post("/v1/redemptions", asking("redeem")),
-        web.post("/v1/reservations", asking("hold")),
-        web.post("/v1/validations", validate),
-        web.post("/v1/redemptions/{id}/void", void),
-    ]
+
+async def _read(request: web.Request) -> bytes:
+    if (request.content_length or 0) > MOST_BYTES:
+        raise Refused(413, "too_large")
+    if request.headers.get("Content-Type", "").partition(";")[0] != "application/json":
+        raise Refused(415, "unsupported_media_type")
+    return await request.read()
 
 
-def _verdicts(codes: Sequence[str], rows: Any) -> dict[str, Any]:
-    verdicts = [
-        {
-            "code": code,
-            "valid": code in rows and rows[code]["is_good"] and not rows[code]["held"],
-            "reason": None,
-            "detail": None,
-            "blocked_by": None,
-            "code_id": str(rows[code]["id"]) if code in rows else None,
-            "coupon_id": COUPON,
-            "partner_id": None,
-            "discount": _discount(rows[code]["percent"]) if code in rows else None,
-        }
-        for code in codes
-    ]
-    order = {"currency": "USD", "subtotal": SUBTOTAL, "discount": 0, "total": SUBTOTAL}
-    is_valid = all(verdict["valid"] for verdict in verdicts)
-    return {"valid": is_valid, "codes": verdicts, "order": order, "are_histories_counted": True}
+def _keyed(request: web.Request, route: str, raw: bytes) -> tuple[str, str, bytes] | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise Refused(400, "invalid_idempotency_key")
+    return route, key, hashlib.sha256(route.encode() + b"\x00" + raw).digest()
 
 
 async def _no_reset(_: Any) -> None:
@@ -408,8 +359,8 @@ async def main(database_url: str, port: int, amqp_url: str) -> None:
     ):
         shop = Shop(pool, publisher)
         workers = [asyncio.create_task(part) for part in (shop.work(), shop.publish(), shop.clear())]
-        app = web.Application()
-        app.add_routes(routes(shop, set()))
+        app = web.Application(client_max_size=MOST_BYTES)
+        app.add_routes(Doors(shop).routes())
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()

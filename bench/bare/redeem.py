@@ -1,4 +1,6 @@
-"""The bare redemption consumer: arrived messages go into one statement, a relay publishes the outbox in batches.
+"""The lean redemption consumer: arrived messages go into one statement, a relay publishes the outbox in batches.
+
+It makes few of the product's promises; `bench.bare.take_in` makes them.
 
 usage: python -m bench.bare.redeem DATABASE_URL AMQP_URL
 """
