@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import hashlib
 import statistics
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,9 +54,14 @@ async def prepare_bare(env: Environment) -> list[str]:
     keys = [f"bare-key-{number:060d}" for number in range(PARTNERS)]
     rows = [(n, hashlib.sha256(key.encode()).digest(), f"P{n}", True, 10**12) for n, key in enumerate(keys)]
     await connection.copy_records_to_table("partners", schema_name="bare", records=rows)
-    limited = [(key_hash, number, 1_000_000) for number, key_hash, *_ in rows]
-    columns = ["key_hash", "partner_id", "a_minute"]
-    await connection.copy_records_to_table("keys", schema_name="bare", records=limited, columns=columns)
+    whole = [(uuid.uuid4(), uuid.uuid4(), key_hash, prefix) for _, key_hash, prefix, *_ in rows]
+    partners = [(partner_id, prefix, True, 10**12) for _, partner_id, _, prefix in whole]
+    await connection.copy_records_to_table("whole_partners", schema_name="bare", records=partners)
+    limited = [
+        (key_id, key_hash, partner_id, ["codes:generate"], 1_000_000) for key_id, partner_id, key_hash, _ in whole
+    ]
+    columns = ["id", "key_hash", "partner_id", "scopes", "a_minute"]
+    await connection.copy_records_to_table("whole_keys", schema_name="bare", records=limited, columns=columns)
     await connection.close()
     return keys
 
