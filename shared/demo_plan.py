@@ -115,6 +115,12 @@ def plan(ask: DemoAsk) -> DemoPlan:
     return made
 
 
+def is_down(ask: DemoAsk, at: datetime) -> bool:
+    """Return whether receivers are down at a time: for one night, three tenths of the days before the end."""
+    evening = (ask.until - timedelta(days=ask.days * 0.3)).replace(hour=17, minute=40, second=0, microsecond=0)
+    return evening <= at < evening + timedelta(hours=13)
+
+
 def _mints_by_hour(ask: DemoAsk, chance: random.Random) -> Iterator[tuple[datetime, int]]:
     """Spread the codes over the hours: a curve per day and week, growth, and a campaign."""
     hours = [ask.until - HOUR * (ask.days * 24 - index) for index in range(ask.days * 24)]

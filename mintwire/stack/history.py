@@ -16,7 +16,7 @@ from shared.clock import utc_now
 from shared.times import format_milliseconds
 
 # codes comes again for the uses that redemption's events report.
-_STEPS = ("codes", "redemption", "codes")
+_STEPS = ("codes", "redemption", "codes", "webhooks")
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,15 @@ def append(file: Path, events: Sequence[OutboxEvent], at: datetime) -> None:
             lines.write(json.dumps({"type": event.type, "at": at.isoformat(), "body": body}) + "\n")
 
 
-def read_batches(file: Path, types: Collection[str]) -> Iterator[list[Received]]:
-    """Yield the events of some types in batches; nothing if there is no file yet."""
+def read_batches(file: Path, types: Collection[str] | None = None) -> Iterator[list[Received]]:
+    """Yield events in batches, all or those of some types; nothing if there is no file yet."""
     if not file.exists():
         return
     batch: list[Received] = []
     with file.open(encoding="utf-8") as lines:
         for line in lines:
             event = json.loads(line)
-            if event["type"] not in types:
+            if types is not None and event["type"] not in types:
                 continue
             received_at = datetime.fromisoformat(event["at"])
             batch.append(Received(base64.b64decode(event["body"]), {}, None, event["type"], received_at))

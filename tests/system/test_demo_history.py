@@ -13,7 +13,7 @@ import pytest
 from tests.servers import ROOT
 from tests.system.stack import Stack
 
-ARGUMENTS = ("demo", "fill", "--days", "30", "--codes", "400")
+ARGUMENTS = ("demo", "fill", "--days", "30", "--codes", "900")
 
 QUOTAS = """
 SELECT p.code_prefix, p.quota_granted, p.quota_minted,
@@ -54,7 +54,25 @@ LEFT = """
 SELECT (SELECT count(*) FROM codes.outbox o JOIN codes.events e ON e.id = o.event_id WHERE position($1 IN
             encode(e.body, 'escape')) > 0) AS of_codes,
        (SELECT count(*) FROM redemption.outbox o JOIN redemption.events e ON e.id = o.event_id WHERE position($1 IN
-            encode(e.body, 'escape')) > 0) AS of_redemption
+            encode(e.body, 'escape')) > 0) AS of_redemption,
+       (SELECT count(*) FROM webhooks.outbox o JOIN webhooks.events e ON e.id = o.event_id WHERE position($1 IN
+            encode(e.body, 'escape')) > 0) AS of_webhooks,
+       (SELECT count(*) FROM webhooks.delivery_queue q JOIN webhooks.deliveries d ON d.id = q.delivery_id
+        JOIN webhooks.endpoints e ON e.id = d.endpoint_id WHERE e.program_id::text = $1) AS due
+"""
+DELIVERIES = """
+SELECT d.status, d.attempts_made, d.last_error_code, d.completed_at, l.reason, m.event_type, e.url,
+       e.status AS standing,
+       (SELECT count(*) FROM webhooks.attempts a WHERE a.delivery_id = d.id) AS attempts,
+       (SELECT max(a.number) FROM webhooks.attempts a WHERE a.delivery_id = d.id) AS last_number
+FROM webhooks.deliveries d JOIN webhooks.endpoints e ON e.id = d.endpoint_id
+JOIN webhooks.messages m ON m.id = d.message_id AND m.format = d.format
+LEFT JOIN webhooks.dead_letters l ON l.delivery_id = d.id
+WHERE e.program_id = $1 AND e.url LIKE 'https://%.example/%'
+"""
+REDEEMED = """
+SELECT count(*) AS n FROM redemption.redemptions r JOIN codes.partners p ON p.id = r.partner_id
+WHERE r.program_id = $1 AND p.code_prefix IN ('NORTH', 'LUMEN')
 """
 
 
@@ -119,19 +137,46 @@ async def test_a_code_is_held_and_refunds_lowered_commissions(stack: Stack, fill
     assert lowered["n"] > 0
 
 
+async def test_every_redemption_was_told_once_and_a_night_went_wrong(stack: Stack, filled: str) -> None:
+    rows = await stack.rows(DELIVERIES, filled)
+    redeemed = await one(stack, REDEEMED, filled)
+    assert len(rows) == redeemed["n"]
+    for row in rows:
+        assert row["event_type"] == "code.redeemed"
+        assert row["attempts_made"] == row["attempts"] == row["last_number"]
+        assert (row["status"] == "dead") == (row["reason"] is not None)
+        assert row["completed_at"] is not None
+        # Nothing is ever sent to a receiver that does not exist.
+        assert row["standing"] == "paused"
+    tries = [row["attempts"] for row in rows if row["status"] == "succeeded"]
+    assert max(tries) > 3
+    assert [row for row in rows if row["status"] == "dead"]
+
+
+async def test_the_demo_s_own_receiver_got_none_of_it(stack: Stack, filled: str) -> None:
+    """It would have got hundreds of webhooks at once."""
+    received = (stack.folder / "received-webhooks.jsonl").read_text()
+    codes = await stack.rows(
+        "SELECT code FROM codes.promotion_codes WHERE program_id = $1 AND code LIKE 'DEMO-%'", filled
+    )
+    used = await stack.rows("SELECT code FROM redemption.redemptions WHERE order_ref LIKE 'demo-0%'")
+    assert {row["code"] for row in codes} & {row["code"] for row in used}
+    assert not [row["code"] for row in used if row["code"] in received]
+
+
 async def test_nothing_of_it_waits_to_be_published(stack: Stack, filled: str) -> None:
     """Partners would get webhooks about purchases of months ago."""
-    assert await one(stack, LEFT, filled) == {"of_codes": 0, "of_redemption": 0}
+    assert await one(stack, LEFT, filled) == {"of_codes": 0, "of_redemption": 0, "of_webhooks": 0, "due": 0}
 
 
 async def test_a_repeat_adds_nothing_and_another_history_is_refused(stack: Stack, filled: str) -> None:
     before = await one(stack, REDEMPTION_STATS, filled, 0)
-    assert json.loads(stack.mintwire(*ARGUMENTS, "--json", seconds=110))["codes"] == 400
+    assert json.loads(stack.mintwire(*ARGUMENTS, "--json", seconds=110))["codes"] == 900
     assert await one(stack, REDEMPTION_STATS, filled, 0) == before
     stack.mintwire("demo", "fill", "--days", "31", seconds=60, statuses=[1])
 
 
-@pytest.mark.parametrize("service", ["codes", "redemption"])
+@pytest.mark.parametrize("service", ["codes", "redemption", "webhooks"])
 @pytest.mark.parametrize("case", ["no demo", "production"])
 async def test_only_a_demo_in_development_is_filled(stack: Stack, service: str, case: str) -> None:
     """A merchant's statistics must never contain made-up sales."""

@@ -38,20 +38,27 @@ async def record(database: Database, hand_over: HandOver, settlements: Sequence[
 
     Returns whether deliveries that waited for these may have become due.
     """
-    others = [s for s in settlements if _has_consequences(s)]
-    if not others:
+    has_lines = any(s.held.ordering_key is not None for s in settlements)
+    if not any(map(_has_consequences, settlements)):
         async with database.connection() as connection:
             recorded = await results.record_attempts(connection, settlements, now)
     else:
         async with database.transaction() as connection:
-            recorded = await results.record_attempts(connection, settlements, now)
-            mine = [s for s in others if s.held.delivery_id in recorded]
-            events = await _write_consequences(connection, mine, recorded, now)
+            recorded, events = await record_within(connection, settlements, now)
         hand_over(events)
     if fenced := len(settlements) - len(recorded):
         WEBHOOKS_FENCED.inc(fenced)
     _measure(settlements, recorded)
-    return any(s.held.ordering_key is not None for s in others)
+    return has_lines
+
+
+async def record_within(
+    connection: Connection, settlements: Sequence[Settlement], now: datetime
+) -> tuple[dict[uuid.UUID, int], list[OutboxEvent]]:
+    """Write a group of attempts in the caller's transaction; return which were recorded, and the events about them."""
+    recorded = await results.record_attempts(connection, settlements, now)
+    mine = [s for s in settlements if _has_consequences(s) and s.held.delivery_id in recorded]
+    return recorded, await _write_consequences(connection, mine, recorded, now) if mine else []
 
 
 async def cancel(database: Database, held: Sequence[HeldDelivery], now: datetime) -> None:
