@@ -173,7 +173,7 @@ class FillDemo:
         milliseconds = round(40 * self._chance.lognormvariate(0.6, 0.7))
         if self._is_down(held, at):
             return Answer(at, milliseconds, None, "connect_failed", None)
-        return Answer(at, milliseconds, 204, None, "", ttfb_ms=milliseconds, remote_ip="203.0.113.10")
+        return Answer(at, milliseconds, 204, None, "", ttfb_ms=milliseconds)
 
     def _is_down(self, held: HeldDelivery, at: datetime) -> bool:
         partner_id = self._targets[held.endpoint_id].endpoint.partner_id
