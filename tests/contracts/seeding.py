@@ -37,7 +37,9 @@ class _Seeding:
     running: RunningServices
     session: aiohttp.ClientSession
     values: dict[str, str] = field(
-        default_factory=lambda: dict.fromkeys(("ENDPOINT_ID", "REDEMPTION_ID", "RESERVATION_ID"), "none")
+        default_factory=lambda: dict.fromkeys(
+            ("ENDPOINT_ID", "REDEMPTION_ID", "RESERVATION_ID", "STATEMENT_ID"), "none"
+        )
     )
 
     async def codes(self) -> None:
@@ -73,11 +75,23 @@ class _Seeding:
         }
 
     async def redemption(self) -> None:
-        """An order that redeemed the code, and one that reserves it."""
+        """An order that redeemed the code, one that reserves it, and one by which a partner earns a commission."""
         bearer = _bearer(self.values["PROGRAM_KEY"])
         body = {"codes": [CODE], "order_ref": ORDER_REF}
         redeemed = await self._post("redemption", "/v1/redemptions", bearer, body)
         reserved = await self._post("redemption", "/v1/reservations", bearer, {**body, "order_ref": "order-2"})
+        coupon = {**_COUPON, "uuid_code": "earning", "commission_percent": 10, "promotion_codes": []}
+        await self._post("codes", "/v1/coupons", bearer, coupon)
+        earning = {"coupon_uuid": "earning", "code": "EARNING-1", "limit_to_specific_partner": True}
+        earning["coupon_specific_partners"] = {"id": self.values["PARTNER_ID"]}
+        await self._post("codes", "/v1/promotion-codes", bearer, earning)
+        order = {"currency": "EUR", "subtotal": 5_000}
+        await self._post(
+            "redemption", "/v1/redemptions", bearer, {"codes": ["EARNING-1"], "order_ref": "order-3", "order": order}
+        )
+        url = f"{self.running['redemption'].url}/v1/commission-statements"
+        async with self.session.get(url, headers=bearer) as response:
+            self.values["STATEMENT_ID"] = (await response.json())["data"][0]["id"]
         self.values |= {"REDEMPTION_ID": redeemed["redemptions"][0]["id"], "RESERVATION_ID": reserved["id"]}
 
     async def webhooks(self) -> None:

@@ -48,7 +48,7 @@ class StatementQuery(PageQuery):
     """The statements to list; every given filter must match."""
 
     partner_id: uuid.UUID | None = None
-    month: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")] | None = Field(
+    month: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{3}-(0[1-9]|1[0-2])$")] | None = Field(
         None, description="A month, as in 2026-11."
     )
 

@@ -1,10 +1,8 @@
 """`/v1/redemptions`: redeem codes, and look redemptions up."""
 
-import uuid
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 from aiohttp import web
 from pydantic import Field
@@ -17,7 +15,6 @@ from services.redemption.api.shapes import (
     Codes,
     CustomerBody,
     OrderBody,
-    OrderFilter,
     RedeemedData,
     RedemptionData,
     Reference,
@@ -29,31 +26,21 @@ from services.redemption.api.shapes import (
 from services.redemption.domain.decision import Redeemed, RedeemedLate
 from services.redemption.domain.details import keep_attributes
 from services.redemption.domain.judgement import Refused
-from services.redemption.domain.listing import RedemptionFilter
 from services.redemption.domain.moments import OWN_CLOCK
-from services.redemption.domain.purchase import Buyer, effective_time
+from services.redemption.domain.purchase import effective_time
 from services.redemption.usecases.decide_batch import Outcome
 from services.redemption.usecases.purchases import CompletedCheckout, purchase_of
 from shared.events.envelope import trusted
 from shared.idempotency import Answer, Once
 from shared.web import (
-    CountedPage,
-    CountedQuery,
     Data,
     Instant,
-    InstantOrDate,
-    PageQuery,
-    QueryAddress,
     Request,
     RequestModel,
     Route,
-    Text,
     data_answer,
     data_response,
-    invalid_field,
-    page_response,
     respond,
-    window,
 )
 
 
@@ -83,27 +70,6 @@ class CountedRedemption(RedemptionData):
 
     times_redeemed: int
     coupon_times_redeemed: int | None = Field(description="Null if the coupon never had a limit.")
-
-
-class RedemptionQuery(PageQuery, CountedQuery):
-    """Filters of the list of redemptions."""
-
-    code: Text | None = Field(None, description="A code in any spelling, or the codes that had the string before it.")
-    coupon_id: Text | None = Field(None, description="A coupon's id or uuid_code.")
-    partner_id: uuid.UUID | None = None
-    customer_id: Text | None = Field(None, description="Purchases of the customer with this id.")
-    customer_email: QueryAddress | None = Field(
-        None, description="Purchases for which only the customer's e-mail address is known, in any spelling."
-    )
-    order_ref: OrderFilter | None = None
-    status: Literal["redeemed", "voided"] | None = None
-    occurred_from: InstantOrDate | None = Field(
-        None, description="Made at this time or later; a bare date is its first moment in the program's time zone."
-    )
-    occurred_before: InstantOrDate | None = Field(
-        None, description="Made before this time; a bare date is its first moment in the program's time zone."
-    )
-    _in_order = window("occurred_from", "occurred_before")
 
 
 async def redeem(request: Request) -> web.StreamResponse:
@@ -163,35 +129,6 @@ async def get(request: Request) -> web.StreamResponse:
     )
 
 
-async def list_redemptions(request: Request) -> web.StreamResponse:
-    """List redemptions, latest first."""
-    query = request.query(RedemptionQuery)
-    if query.customer_id is not None and query.customer_email is not None:
-        raise invalid_field("customer_email", "The customer_email parameter must be absent if customer_id is given.")
-    customer = Buyer(query.customer_id, query.customer_email).key
-    if query.customer_email is not None and customer is None:
-        raise invalid_field("customer_email", "The customer_email parameter must be an e-mail address.")
-    last = query.position(datetime, uuid.UUID)
-    resolve = use_cases(request).resolve_days
-    since, before = await resolve(request.program_id, query.occurred_from, query.occurred_before)
-    wanted = RedemptionFilter(
-        program_id=request.program_id,
-        order_ref=query.order_ref,
-        code_ids=None,
-        coupon_id=None,
-        partner_id=None if query.partner_id is None else request.tenant(query.partner_id),
-        is_voided=None if query.status is None else query.status == "voided",
-        occurred_from=since,
-        occurred_before=before,
-        customer_key=customer,
-    )
-    read = use_cases(request).read_redemptions
-    page = await read(wanted, query.code, query.coupon_id, last, query.limit)
-    count = await read.count(wanted, query.code, query.coupon_id) if query.count else None
-    shown = [redemption_data(redemption) for redemption in page.redemptions]
-    return page_response(shown, None if page.next_after is None else query.cursor_after(*page.next_after), count)
-
-
 _route = partial(Route, tag="checkout", security="bearer", scope="checkout", family="management")
 
 ROUTES: Final = (
@@ -217,17 +154,6 @@ ROUTES: Final = (
                 "order": {"currency": "EUR", "subtotal": 4900},
             }
         },
-    ),
-    _route(
-        method="GET",
-        path="/v1/redemptions",
-        handler=list_redemptions,
-        summary="List redemptions",
-        description="Latest first. With a filter, a page can be short or empty without being the last: continue while "
-        "there is a `meta.next_cursor`.",
-        scope=("checkout", "manage"),
-        query=RedemptionQuery,
-        responses={200: CountedPage[RedemptionData]},
     ),
     _route(
         method="GET",

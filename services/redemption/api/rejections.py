@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from shared.web import (
     InstantOrDate,
     Moment,
     PageQuery,
+    QueryModel,
     Request,
     ResponseModel,
     Route,
@@ -25,10 +27,11 @@ from shared.web import (
     page_response,
     window,
 )
+from shared.web.files import TRAILER_TEXT, FileQuery, FileRows, Row, stream_file
 
 
-class RejectionQuery(PageQuery, CountedQuery):
-    """The refused tries to list; every given filter must match."""
+class RejectionFilters(QueryModel):
+    """The refused tries that are wanted; every given filter must match."""
 
     order_ref: OrderFilter | None = None
     code: Text | None = Field(None, description="The code that was refused, in any spelling.")
@@ -49,6 +52,14 @@ class RejectionQuery(PageQuery, CountedQuery):
     )
 
     _in_order = window("from", "to")
+
+
+class RejectionQuery(RejectionFilters, PageQuery, CountedQuery):
+    """The refused tries to list."""
+
+
+class RejectionExportQuery(RejectionFilters, FileQuery):
+    """The refused tries to export, and the format."""
 
 
 class RejectionData(ResponseModel):
@@ -74,10 +85,34 @@ async def list_all(request: Request) -> web.StreamResponse:
     """List refused tries."""
     query = request.query(RejectionQuery)
     last = query.position(datetime, uuid.UUID)
+    wanted = await _wanted(request, query)
+    read = use_cases(request).read_rejections
+    page = await read(wanted, query.code, last, query.limit)
+    count = await read.count(wanted, query.code) if query.count else None
+    shown = [rejection_data(rejection, test=request.is_test) for rejection in page.rejections]
+    return page_response(shown, None if page.next_after is None else query.cursor_after(*page.next_after), count)
+
+
+async def export(request: Request) -> web.StreamResponse:
+    """Export refused tries as CSV or NDJSON."""
+    query = request.query(RejectionExportQuery)
+    written = FileRows(query.format, tuple(RejectionData.model_fields))
+    pages = use_cases(request).read_rejections.pages(await _wanted(request, query), query.code)
+    rows = (
+        [rejection_data(each, test=request.is_test).model_dump(mode="json") for each in page] async for page in pages
+    )
+    return await stream_file(request, written, written.texts(rows), "rejections")
+
+
+def _row(rejection: Rejection, *, test: bool) -> Row:
+    return rejection_data(rejection, test=test).model_dump(mode="json")
+
+
+async def _wanted(request: Request, query: RejectionFilters) -> RejectionFilter:
     since, before = await use_cases(request).resolve_days(
         request.program_id, query.occurred_from, query.occurred_before, is_whole_day=True
     )
-    wanted = RejectionFilter(
+    return RejectionFilter(
         program_id=request.program_id,
         order_ref=query.order_ref,
         partner_id=None if query.partner_id is None else request.tenant(query.partner_id),
@@ -86,11 +121,6 @@ async def list_all(request: Request) -> web.StreamResponse:
         occurred_from=since,
         occurred_before=before,
     )
-    read = use_cases(request).read_rejections
-    page = await read(wanted, query.code, last, query.limit)
-    count = await read.count(wanted, query.code) if query.count else None
-    shown = [rejection_data(rejection, test=request.is_test) for rejection in page.rejections]
-    return page_response(shown, None if page.next_after is None else query.cursor_after(*page.next_after), count)
 
 
 def rejection_data(rejection: Rejection, *, test: bool) -> RejectionData:
@@ -114,20 +144,28 @@ def rejection_data(rejection: Rejection, *, test: bool) -> RejectionData:
     )
 
 
+_route = partial(
+    Route, method="GET", tag="checkout", security="bearer", scope=("checkout", "manage"), family="management"
+)
+
 ROUTES: Final = (
-    Route(
-        method="GET",
+    _route(
         path="/v1/rejections",
         handler=list_all,
         summary="List refused tries",
         description="Refused redemptions and reservations, and codes that an event reported in vain, latest first; "
         "stored for 400 days unless configured otherwise. Validations are not stored. With a filter, a page can be "
         "short or empty without being the last: continue while there is a `meta.next_cursor`.",
-        tag="checkout",
-        security="bearer",
-        scope=("checkout", "manage"),
-        family="management",
         query=RejectionQuery,
         responses={200: CountedPage[RejectionData]},
+    ),
+    _route(
+        path="/v1/rejections/export",
+        handler=export,
+        summary="Export refused tries as CSV or NDJSON",
+        description="Each matching try that was stored at the start is in the file once, the latest first. "
+        + TRAILER_TEXT,
+        query=RejectionExportQuery,
+        responses={200: "The file"},
     ),
 )

@@ -1,6 +1,7 @@
 """Shows redemptions: one, or a page of those that match a filter."""
 
 import uuid
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,6 +13,7 @@ from shared.bounded_counts import BoundedCount, bounded_count
 from shared.canonical import canonical_code
 from shared.database.pool import Connection, Database
 
+EXPORTED_AT_ONCE: Final = 500
 _ID_LENGTH: Final = 36
 
 
@@ -51,6 +53,22 @@ class ReadRedemptions:
             if resolved is None:
                 return RedemptionPage((), None)
             return await redemptions.list_redemptions(connection, resolved, last, limit)
+
+    async def pages(
+        self, wanted: RedemptionFilter, code: str | None, coupon: str | None
+    ) -> AsyncIterator[Sequence[Redemption]]:
+        """Yield all of a list, page by page; between pages no connection is held."""
+        async with self.database.connection() as connection:
+            resolved = await _resolved(connection, wanted, code, coupon)
+        last: Place | None = None
+        while resolved is not None:
+            async with self.database.connection() as connection:
+                page = await redemptions.list_redemptions(connection, resolved, last, EXPORTED_AT_ONCE)
+            if page.redemptions:
+                yield page.redemptions
+            last = page.next_after
+            if last is None:
+                return
 
     async def count(self, wanted: RedemptionFilter, code: str | None, coupon: str | None) -> BoundedCount:
         """Count the redemptions of a list."""

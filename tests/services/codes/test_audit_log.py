@@ -5,14 +5,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
+import pytest
+
 from services.codes.api.management.audit_words import api_changes
 from services.codes.domain.audit import ObjectType
-from services.codes.usecases import remove_old
+from services.codes.usecases import read_audit_log, remove_old
 from shared.events.catalogue import PUBLISHED
 from shared.events.envelope import decode_data, decode_envelope
 from shared.ids import earliest_id
+from tests.exported import parsed_csv, parsed_ndjson
 from tests.services.codes.code_orders import place
-from tests.services.codes.conftest import Owner, Service
+from tests.services.codes.conftest import OPERATOR_TOKEN, Owner, Service
+from tests.services.codes.test_access import account_of
 
 SPRING = {
     "uuid_code": "spring",
@@ -351,3 +355,57 @@ async def test_the_last_ninety_days_stay_whatever_the_service_asks_for(service: 
     purge, *_ = remove_old.removals(service.pool, lambda: datetime.now(UTC), timedelta(days=-1))
     assert await purge() == 1
     assert len(await entries(service, program.key)) == len(before) + 1
+
+
+class TestExport:
+    async def file(self, service: Service, key: str, query: str = "") -> str:
+        url, headers = f"/v1/audit-log/export?{query}", {"Authorization": f"Bearer {key}"}
+        async with service.http.get(url, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            return await response.text()
+
+    async def changed(self, service: Service, program: Owner) -> None:
+        await service.send("POST", "/v1/coupons", program.key, SPRING)
+        customer = {"coupon_specific_customers": {"id": "c-4711", "customer_full_name": "Jane Doe"}}
+        code = {"coupon_uuid": "spring", "code": "JANE", "limit_to_specific_customer": True, **customer}
+        made = await service.send("POST", "/v1/promotion-codes", program.key, code)
+        assert made.status == 201, made.body
+        await service.send("PATCH", "/v1/coupons/spring", program.key, {"name": "=Spring"})
+
+    async def test_a_file_says_what_the_list_says(
+        self, service: Service, program: Owner, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(read_audit_log, "EXPORTED_AT_ONCE", 2)
+        await self.changed(service, program)
+        listed = await entries(service, program.key)
+        assert len(listed) > 2
+        assert parsed_ndjson(await self.file(service, program.key, "format=ndjson")) == listed
+        rows = parsed_csv(await self.file(service, program.key))
+        assert [(row["id"], json.loads(row["changes"])) for row in rows] == [
+            (each["id"], each["changes"]) for each in listed
+        ]
+        assert rows[0].keys() == listed[0].keys()
+        for query in ("action=coupon.updated", "object_type=coupon", "object_id=none", f"key_id={program.id}"):
+            found = parsed_csv(await self.file(service, program.key, query))
+            assert [row["id"] for row in found] == [each["id"] for each in await entries(service, program.key, query)]
+
+    async def test_an_account_that_only_looks_gets_no_customers(self, service: Service, program: Owner) -> None:
+        await self.changed(service, program)
+        looks, changes = (account_of(service, program, grade=grade) for grade in ("look", "change"))
+        for kind in ("csv", "ndjson"):
+            seen, whole = [await self.file(service, key, f"format={kind}") for key in (looks, changes)]
+            assert "Jane Doe" in whole
+            assert "c-4711" in whole
+            assert "Jane Doe" not in seen
+            assert "c-4711" not in seen
+            assert "JANE" in seen
+            assert seen.count("\n") == whole.count("\n")
+
+    async def test_a_program_gets_its_own_entries_and_the_operator_all(self, service: Service, program: Owner) -> None:
+        await self.changed(service, program)
+        other = await service.program(name="Theirs")
+        assert "spring" not in await self.file(service, other.key)
+        everything = parsed_csv(await self.file(service, OPERATOR_TOKEN))
+        assert {program.id, other.id} <= {row["program_id"] for row in everything}
+        refused = await service.send("GET", f"/v1/audit-log/export?program_id={program.id}", other.key)
+        assert (refused.status, list(refused.body["errors"])) == (422, ["program_id"])

@@ -1,14 +1,9 @@
 """Exports: both formats say the same, and what was exported can be imported."""
 
-import csv
-import hashlib
-import io
-import json
-from typing import Any
-
 import pytest
 
 from tests.databases import Database
+from tests.exported import parsed_csv, parsed_ndjson
 from tests.services.codes.bulk import make_coupon, rows
 from tests.services.codes.conftest import Owner, Service
 from tests.services.codes.files import CSV, NDJSON, all_codes, download, upload
@@ -17,22 +12,6 @@ from tests.services.codes.files import CSV, NDJSON, all_codes, download, upload
 @pytest.fixture
 async def coupon(database: Database, program: Owner) -> str:
     return await make_coupon(database, program.id)
-
-
-def parsed_csv(text: str) -> list[dict[str, str]]:
-    """Read an export, check its trailer, and return its rows."""
-    body, trailer = text[: text.rindex("#")], text[text.rindex("#") :]
-    found = list(csv.DictReader(io.StringIO(body)))
-    assert trailer == f"# count={len(found)} sha256={hashlib.sha256(body.encode()).hexdigest()}\n"
-    return found
-
-
-def parsed_ndjson(text: str) -> list[dict[str, Any]]:
-    """Read an export, check its trailer, and return its objects."""
-    *lines, trailer = text.splitlines(keepends=True)
-    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    assert json.loads(trailer) == {"export": {"count": len(lines), "sha256": digest}}
-    return [json.loads(line) for line in lines]
 
 
 class TestExport:

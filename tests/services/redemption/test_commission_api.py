@@ -193,7 +193,9 @@ class TestReading:
         if kind == "ndjson":
             assert [json.loads(line)["amount_minor"] for line in lines] == [45, 45]
 
-    @pytest.mark.parametrize("query", ["month=2026-13", "month=March", "cursor=abc", "partner_id=x", "limit=0"])
+    @pytest.mark.parametrize(
+        "query", ["month=2026-13", "month=March", "month=0000-01", "cursor=abc", "partner_id=x", "limit=0"]
+    )
     async def test_what_cannot_be_read_is_named(self, life: Life, query: str) -> None:
         reply = await life.shop.send("GET", f"/v1/commission-statements?{query}", key=life.manage)
         assert (reply.status, list(reply.body["errors"])) == (422, [query.partition("=")[0]])

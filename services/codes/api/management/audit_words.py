@@ -27,6 +27,9 @@ _HIDDEN: Final = frozenset({"canonical", "program_id"})
 # Members of a key that are part of other members of ours.
 _NESTED: Final = frozenset({"terms", "owner"})
 
+_CUSTOMERS: Final = frozenset({"customer", "customer_id", "customer_name"})
+_OF_CUSTOMERS: Final = "coupon_specific_customers"
+
 
 def api_changes(object_type: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry's changes with the API's names for the members of that object.
@@ -50,6 +53,15 @@ def api_changes(object_type: str, changes: Mapping[str, Any]) -> dict[str, Any]:
             made = {side: _value(member, value) for side, value in sides.items()}
         shown[name] = _merged(shown.get(name), made)
     return shown
+
+
+def without_customers(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changes in the API's terms without those that name customers."""
+    return {
+        name: without_customers(value) if isinstance(value, dict) else value
+        for name, value in changes.items()
+        if name not in _CUSTOMERS and not name.startswith(_OF_CUSTOMERS)
+    }
 
 
 def _flat(changes: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
