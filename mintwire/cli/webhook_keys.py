@@ -12,7 +12,7 @@ from mintwire.cli.config import read_target
 from mintwire.cli.output import AsJSON, command, show, show_many
 from mintwire.cli.webhook_calls import AsProgram, key_of, path
 
-_COLUMNS = ("id", "algorithm", "public_key", "created_at", "expires_at")
+_COLUMNS = ("id", "starts_with", "algorithm", "public_key", "made_by", "created_at", "expires_at")
 
 
 @command

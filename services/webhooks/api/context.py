@@ -68,7 +68,7 @@ def use_cases(request: Request) -> UseCases:
 def owner(request: Request) -> Owner:
     """Return the owner whose endpoints the API key may see."""
     credential = request.credential
-    return Owner(credential.program_id, credential.partner_id)
+    return Owner(credential.program_id, credential.partner_id, credential.key_id)
 
 
 def partner_in(request: Request, partner_id: uuid.UUID | None) -> uuid.UUID | None:

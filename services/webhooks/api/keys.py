@@ -47,7 +47,7 @@ class PublicKeysQuery(QueryModel):
     endpoint_id: uuid.UUID = Field(description="The endpoint that receives the webhooks.")
 
 
-class KeyData(ResponseModel):
+class PublicKeyData(ResponseModel):
     """A signing key. `public_key` is null for an HMAC secret; `expires_at` is null for a key that does not expire."""
 
     id: uuid.UUID
@@ -57,10 +57,19 @@ class KeyData(ResponseModel):
     expires_at: Moment | None
 
 
+class KeyData(PublicKeyData):
+    """A signing key as its owner sees it. The last two members are null for a key from before they were recorded."""
+
+    made_by: uuid.UUID | None = Field(description="The id of the API key or account that made it.")
+    starts_with: str | None = Field(
+        description="The first characters of the secret, to recognise it by; null for a key with a `public_key`."
+    )
+
+
 class PublicKeysData(ResponseModel):
     """The keys that verify an endpoint's messages."""
 
-    keys: list[KeyData]
+    keys: list[PublicKeyData]
 
 
 _ROUTES: Final = Routes(
@@ -130,13 +139,16 @@ async def public_keys(request: Request) -> web.StreamResponse:
     Requires no API key. The list is empty for an unknown endpoint.
     """
     keys = await use_cases(request).keys.public(request.query(PublicKeysQuery).endpoint_id)
-    found = PublicKeysData(keys=[_key(key) for key in keys])
+    found = PublicKeysData(keys=[PublicKeyData.of(key, public_key=_public_text(key)) for key in keys])
     return json_response(found, headers={"Cache-Control": _CACHED})
 
 
 def _key(key: ShownKey) -> KeyData:
-    public_key = None if key.public_key is None else encode(PUBLIC_PREFIX, key.public_key)
-    return KeyData.of(key, public_key=public_key)
+    return KeyData.of(key, public_key=_public_text(key))
+
+
+def _public_text(key: ShownKey) -> str | None:
+    return None if key.public_key is None else encode(PUBLIC_PREFIX, key.public_key)
 
 
 ROUTES: Final = (*_ROUTES.all, *_PUBLIC.all)

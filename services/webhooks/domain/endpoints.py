@@ -41,10 +41,14 @@ DISABLED_BY_OWNER: Final = "by_owner"
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The owner of endpoints that a key may see: a whole program, or one partner."""
+    """The owner of endpoints that a key may see: a whole program, or one partner.
+
+    `caller_id` is the key or account that acts for it, if one does.
+    """
 
     program_id: uuid.UUID
     partner_id: uuid.UUID | None
+    caller_id: uuid.UUID | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Final, Literal
 Algorithm = Literal["hmac", "ed25519"]
 Signing = Literal["hmac", "ed25519", "both"]
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the public prefix that marks a secret, not one
+_OPENING_LENGTH: Final = len(SECRET_PREFIX) + 4
 PRIVATE_PREFIX: Final = "whsk_"
 PUBLIC_PREFIX: Final = "whpk_"
 SHORTEST_SECRET, LONGEST_SECRET = 24, 64
@@ -34,6 +35,11 @@ class SigningKey:
     algorithm: Algorithm
     secret: bytes
 
+    @property
+    def starts_with(self) -> str | None:
+        """The first characters of an HMAC secret, by which people recognise it; a key pair has its public half."""
+        return format_secret(self.secret)[:_OPENING_LENGTH] if self.algorithm == "hmac" else None
+
 
 @dataclass(frozen=True, slots=True)
 class MadeKey:
@@ -52,6 +58,8 @@ class ShownKey:
     public_key: bytes | None
     created_at: datetime
     expires_at: datetime | None
+    made_by: uuid.UUID | None
+    starts_with: str | None
 
 
 def algorithms(signing: Signing) -> tuple[Algorithm, ...]:

@@ -14,15 +14,16 @@ from shared.database.sealing import Place, Seal, SealBroken
 
 BUMP_VERSION = "UPDATE endpoints SET version = version + 1, updated_at = $2 WHERE id = $1"
 INSERT_KEY = Statement("""
-INSERT INTO endpoint_keys (id, endpoint_id, algorithm, sealed_secret, public_key, created_at, expires_at)
-VALUES ($id, $endpoint_id, $algorithm, $sealed_secret, $public_key, $now, NULL)
+INSERT INTO endpoint_keys (id, endpoint_id, algorithm, sealed_secret, public_key, created_at, expires_at, made_by,
+                           starts_with)
+VALUES ($id, $endpoint_id, $algorithm, $sealed_secret, $public_key, $now, NULL, $made_by, $starts_with)
 """)
 COUNT_LIVE_KEYS = """
 SELECT count(*) FROM endpoint_keys
 WHERE endpoint_id = $1 AND algorithm = $3 AND (expires_at IS NULL OR expires_at > $2)
 """
 LIST_KEYS = """
-SELECT id, algorithm, public_key, created_at, expires_at FROM endpoint_keys
+SELECT id, algorithm, public_key, created_at, expires_at, made_by, starts_with FROM endpoint_keys
 WHERE endpoint_id = $1 AND (expires_at IS NULL OR expires_at > $2) ORDER BY id DESC
 """
 EXPIRE_KEYS = """
@@ -45,7 +46,7 @@ SELECT id, algorithm, sealed_secret FROM endpoint_keys
 WHERE endpoint_id = $1 AND expires_at <= $2 ORDER BY id DESC LIMIT $3
 """
 PUBLIC_KEYS = """
-SELECT k.id, k.algorithm, k.public_key, k.created_at, k.expires_at
+SELECT k.id, k.algorithm, k.public_key, k.created_at, k.expires_at, k.made_by, k.starts_with
 FROM endpoint_keys k JOIN endpoints e ON e.id = k.endpoint_id
 WHERE k.endpoint_id = $1 AND e.archived_at IS NULL AND k.algorithm = 'ed25519'
     AND (k.expires_at IS NULL OR k.expires_at > $2)
@@ -65,13 +66,29 @@ class OpenedKey(NamedTuple):
 
 
 async def insert(
-    connection: Connection, seal: Seal, key_id: uuid.UUID, endpoint: Endpoint, made: MadeKey, now: datetime
+    connection: Connection,
+    seal: Seal,
+    key_id: uuid.UUID,
+    endpoint: Endpoint,
+    made: MadeKey,
+    now: datetime,
+    *,
+    made_by: uuid.UUID | None,
 ) -> None:
     """Write a signing key, sealed to its context."""
     key = made.key
     text = await sealed(connection, seal, key.secret, _place(endpoint, key_id, key.algorithm))
-    which = {"id": key_id, "endpoint_id": endpoint.id, "algorithm": key.algorithm}
-    await connection.execute(*INSERT_KEY(**which, sealed_secret=text, public_key=made.public_key, now=now))
+    statement = INSERT_KEY(
+        id=key_id,
+        endpoint_id=endpoint.id,
+        algorithm=key.algorithm,
+        sealed_secret=text,
+        public_key=made.public_key,
+        now=now,
+        made_by=made_by,
+        starts_with=key.starts_with,
+    )
+    await connection.execute(*statement)
 
 
 async def count_live(connection: Connection, endpoint_id: uuid.UUID, algorithm: Algorithm, now: datetime) -> int:

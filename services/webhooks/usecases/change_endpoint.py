@@ -72,7 +72,7 @@ class ChangeEndpoint:
             now = self.clock()
             changed = _changed(endpoint, changes, now)
             if "signing" in changes:
-                await self._prepare_keys(connection, changed, now)
+                await self._prepare_keys(connection, owner, changed, now)
             await self._set_secrets(connection, endpoint, changes, now)
             if endpoint.status != "active" and changed.status == "active":
                 await endpoints.reset_health(connection, endpoint_id)
@@ -121,14 +121,17 @@ class ChangeEndpoint:
         if "ca_bundle" in changes:
             await certificates.set_bundle(connection, endpoint.id, changes["ca_bundle"])
 
-    async def _prepare_keys(self, connection: Connection, endpoint: Endpoint, now: datetime) -> None:
+    async def _prepare_keys(self, connection: Connection, owner: Owner, endpoint: Endpoint, now: datetime) -> None:
         """Make sure that each algorithm has a key: a key pair is created, but an HMAC secret would have to be shown."""
         for algorithm in algorithms(endpoint.signing):
             if await signing_keys.count_live(connection, endpoint.id, algorithm, now):
                 continue
             if algorithm == "hmac":
                 raise KeyMissing
-            await signing_keys.insert(connection, self.seal, self.new_id(), endpoint, new_key(algorithm), now)
+            made = new_key(algorithm)
+            await signing_keys.insert(
+                connection, self.seal, self.new_id(), endpoint, made, now, made_by=owner.caller_id
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,9 @@ class CreateEndpoint:
             if bundle is not None:
                 await certificates.set_bundle(connection, endpoint.id, bundle)
             for made in keys:
-                await signing_keys.insert(connection, self.seal, self.new_id(), endpoint, made, now)
+                await signing_keys.insert(
+                    connection, self.seal, self.new_id(), endpoint, made, now, made_by=owner.caller_id
+                )
             found = await endpoints.find(connection, owner, endpoint.id)
             events.append(endpoint_events.created_event(endpoint, now))
             await outbox.insert_events(connection, events)

@@ -122,7 +122,7 @@ class Listen:
         """
         partner_id = partner_of(owner, draft.partner_id)
         draft = replace(draft, event_types=check_types(draft.event_types, partner_id))
-        whose = Owner(owner.program_id, partner_id)
+        whose = replace(owner, partner_id=partner_id)
         try:
             return await self._open(owner, whose, draft)
         except UIDTaken:
@@ -155,7 +155,9 @@ class Listen:
         await endpoints.insert(connection, listener, None, self.seal)
         keys = first_keys(draft.signing, None)
         for made in keys:
-            await signing_keys.insert(connection, self.seal, self.new_id(), listener, made, now)
+            await signing_keys.insert(
+                connection, self.seal, self.new_id(), listener, made, now, made_by=whose.caller_id
+            )
         return Opened(shown_once(listener, keys), draft.name)
 
     async def _resume(self, connection: Connection, whose: Owner, draft: ListenerDraft, now: datetime) -> Opened | None:
@@ -173,17 +175,21 @@ class Listen:
         if draft.is_from_now:
             await listeners.forget(connection, listener.id, now)
         waiting = await listeners.count_waiting(connection, listener.id, COUNTED_WAITING)
-        shown = await self._keys_again(connection, listener, now)
+        shown = await self._keys_again(connection, whose, listener, now)
         return Opened(shown, draft.name, is_resumed=True, waiting=waiting)
 
-    async def _keys_again(self, connection: Connection, listener: Endpoint, now: datetime) -> ShownEndpoint:
+    async def _keys_again(
+        self, connection: Connection, whose: Owner, listener: Endpoint, now: datetime
+    ) -> ShownEndpoint:
         """Return a listener with its keys; creates one for each algorithm without a readable key."""
         opened = await signing_keys.list_opened(connection, self.seal, listener, now)
         live = {each.algorithm: each.key for each in opened if each.key is not None}
         for algorithm in algorithms(listener.signing):
             if algorithm not in live:
                 made = new_key(algorithm)
-                await signing_keys.insert(connection, self.seal, self.new_id(), listener, made, now)
+                await signing_keys.insert(
+                    connection, self.seal, self.new_id(), listener, made, now, made_by=whose.caller_id
+                )
                 live[algorithm] = made.key
         wanted = {algorithm: live[algorithm] for algorithm in algorithms(listener.signing)}
         public = {key.algorithm: key.public_key for key in await signing_keys.list_live(connection, listener.id, now)}

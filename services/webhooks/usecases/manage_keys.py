@@ -75,7 +75,9 @@ class ManageKeys:
                 await signing_keys.expire(connection, endpoint_id, algorithm, now, now + rotation.grace)
                 if await signing_keys.count_live(connection, endpoint_id, algorithm, now) >= MAX_LIVE_KEYS:
                     raise TooManyKeys(MAX_LIVE_KEYS)
-                await signing_keys.insert(connection, self.seal, self.new_id(), endpoint, made, now)
+                await signing_keys.insert(
+                    connection, self.seal, self.new_id(), endpoint, made, now, made_by=owner.caller_id
+                )
             events.append(endpoint_events.updated_event(endpoint, ["keys"], now))
             await outbox.insert_events(connection, events)
             return shown_once(await _again(connection, owner, endpoint, now), keys)

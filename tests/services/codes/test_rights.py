@@ -26,12 +26,12 @@ CUSTOMER_VIEWS = {f"redemption.customer_{name}_v1" for name in ("jobs", "events"
 KEY_USES = {"redemption.key_uses_v1", "webhooks.key_uses_v1"}
 VIEWS = {
     "mintwire_redemption": {
-        *("codes.redeemable_v1", "codes.credential_v1", "codes.tenant_v1", "codes.coupon_v1"),
+        *("codes.redeemable_v1", "codes.credential_v1", "codes.tenant_v1", "codes.coupon_v1", "codes.demo_program_v1"),
         *("codes.customer_parts_v1", "codes.customer_lines_v1", "codes.erased_events_v1"),
     },
     "mintwire_webhooks": {
         *("codes.redeemable_v1", "codes.credential_v1", "codes.tenant_v1", "codes.partner_v1"),
-        "codes.erased_events_v1",
+        *("codes.erased_events_v1", "codes.demo_program_v1"),
     },
 }
 

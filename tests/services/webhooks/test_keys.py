@@ -8,6 +8,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import WebhookVerificationError
 
+from shared.api_keys import parse
 from shared.ids import new_id
 from tests.services.webhooks.conftest import Merchant, Service, code_redeemed
 from tests.services.webhooks.receiver import Post, Receiver
@@ -45,6 +46,23 @@ async def test_keys_are_listed_without_their_secrets(service: Service, merchant:
     assert {key["public_key"] for key in listed.data} == {None, endpoint["public_key"]}
     assert all(key["expires_at"] is None for key in listed.data)
     assert endpoint["secret"] not in str(listed.body)
+
+
+async def test_keys_say_who_made_them_and_what_a_secret_starts_with(service: Service, merchant: Merchant) -> None:
+    """The public list names neither: it is for anyone who knows the endpoint."""
+    endpoint = await service.endpoint(merchant.partner_key, "https://example.com/", signing="both")
+    program = await service.send("POST", f"/endpoints/{endpoint['id']}/keys/rotate", merchant.program_key, {})
+    assert program.status == 201, program.body
+    path = f"/endpoints/{endpoint['id']}/keys"
+    listed = (await service.send("GET", path, merchant.partner_key)).data
+    makers = [str(parsed.key_id) for key in (merchant.program_key, merchant.partner_key) if (parsed := parse(key))]
+    assert [key["made_by"] for key in listed] == [makers[0]] * 2 + [makers[1]] * 2
+    secrets = {"hmac": [program.data["secret"][:10], endpoint["secret"][:10]], "ed25519": [None, None]}
+    for algorithm, openings in secrets.items():
+        assert [key["starts_with"] for key in listed if key["algorithm"] == algorithm] == openings
+    async with service.http.get(f"/.well-known/webhook-keys.json?endpoint_id={endpoint['id']}") as response:
+        members = {"id", "algorithm", "public_key", "created_at", "expires_at"}
+        assert [key.keys() for key in (await response.json())["keys"]] == [members] * 2
 
 
 @pytest.mark.parametrize("signing", ["hmac", "ed25519", "both"])
