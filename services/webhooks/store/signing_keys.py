@@ -78,17 +78,18 @@ async def insert(
     """Write a signing key, sealed to its context."""
     key = made.key
     text = await sealed(connection, seal, key.secret, _place(endpoint, key_id, key.algorithm))
-    statement = INSERT_KEY(
-        id=key_id,
-        endpoint_id=endpoint.id,
-        algorithm=key.algorithm,
-        sealed_secret=text,
-        public_key=made.public_key,
-        now=now,
-        made_by=made_by,
-        starts_with=key.starts_with,
+    await connection.execute(
+        *INSERT_KEY(
+            id=key_id,
+            endpoint_id=endpoint.id,
+            algorithm=key.algorithm,
+            sealed_secret=text,
+            public_key=made.public_key,
+            now=now,
+            made_by=made_by,
+            starts_with=key.starts_with,
+        )
     )
-    await connection.execute(*statement)
 
 
 async def count_live(connection: Connection, endpoint_id: uuid.UUID, algorithm: Algorithm, now: datetime) -> int:
