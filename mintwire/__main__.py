@@ -39,6 +39,7 @@ _COMMANDS: Final = {
     "program": ("programs:app", "Create, change and list programs (merchants)."),
     "partner": ("partners:app", "Create, change, approve, suspend and archive partners."),
     "key": ("keys:app", "Create, rotate, limit and revoke API keys; at most two are active per purpose."),
+    "account": ("accounts:app", "Invite people to the dashboard; create, reset, list and disable accounts."),
     "account-key": ("account_keys:app", "Create the key pairs by which dashboards state who acts."),
     "quota": ("quotas:app", "Grant codes to a partner and show what is left."),
     "code-order": ("code_orders:app", "Order more codes, as the partner; approve or refuse orders, as the program."),

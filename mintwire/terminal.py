@@ -12,6 +12,7 @@ import re
 import select
 import sys
 from codecs import getincrementaldecoder
+from getpass import getpass
 from typing import IO, AnyStr, Final
 
 # Everything that Unicode calls a control or format character, a line or paragraph separator or half a character, but
@@ -105,6 +106,11 @@ class FileOutput:
 def write_error(text: str) -> None:
     """Write our own lines to standard error; text quoted in them must already be printable."""
     _write(sys.stderr, _lines(text))
+
+
+def ask_secret(prompt: str) -> str:
+    """Ask for a secret at the terminal, without showing what is typed."""
+    return getpass(prompt)
 
 
 def redraw(text: str, *, is_last: bool = False) -> None:

@@ -15,11 +15,13 @@ import aiohttp
 import aiormq
 
 from mintwire.stack import ports
+from mintwire.stack.dashboard_keys import account_keys, signing_key
 from shared.broker import topology
 from tests.databases import SERVICES, Database
 from tests.servers import ROOT
 
 OPERATOR_TOKEN = "operator-token-for-tests"
+DASHBOARD_SEED = b"the-dashboards-of-all-our-tests-"
 SECRET_KEY = "dGVzdC1vbmx5LXRlc3Qtb25seS10ZXN0LW9ubHktMTI="
 # One that dies is seen at once; one that is slow to start on a busy machine is not at fault.
 READY_SECONDS = 90.0
@@ -182,7 +184,19 @@ def _environment(
     name: str, taken: Mapping[str, int], database: Database, broker_urls: Mapping[str, str]
 ) -> dict[str, str]:
     prefix = name.upper()
+    urls = {each: f"http://{ports.HOST}:{port}" for each, port in taken.items()}
+    if name == "dashboard":
+        return {
+            "DASHBOARD_PORT": str(taken[name]),
+            "DASHBOARD_PUBLIC_URL": urls[name],
+            "DASHBOARD_DATABASE_URL": database.role(name),
+            "DASHBOARD_LOG_FORMAT": "console",
+            "DASHBOARD_OPERATOR_TOKEN": OPERATOR_TOKEN,
+            "DASHBOARD_SIGNING_KEY": signing_key(DASHBOARD_SEED),
+            **{f"DASHBOARD_{each.upper()}_URL": url for each, url in urls.items() if each != name},
+        }
     return {
+        f"{prefix}_ACCOUNT_KEYS": account_keys(DASHBOARD_SEED),
         f"{prefix}_ENVIRONMENT": "development",
         f"{prefix}_HOST": ports.HOST,
         f"{prefix}_PORT": str(taken[name]),

@@ -17,6 +17,7 @@ VARIABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "codes_url": ("MINTWIRE_CODES_URL", ("services", "codes")),
     "redemption_url": ("MINTWIRE_REDEMPTION_URL", ("services", "redemption")),
     "webhooks_url": ("MINTWIRE_WEBHOOKS_URL", ("services", "webhooks")),
+    "dashboard_url": ("MINTWIRE_DASHBOARD_URL", ("services", "dashboard")),
     "amqp_url": ("MINTWIRE_AMQP_URL", ("amqp_url",)),
     "management_url": ("MINTWIRE_MANAGEMENT_URL", ("management_url",)),
     "operator_token": ("MINTWIRE_OPERATOR_TOKEN", ("operator_token",)),
@@ -26,6 +27,7 @@ VARIABLES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 # Inserted into the broker's URL, escaped; a password may have characters that a URL may not.
 BESIDE_THE_BROKER_URL = "MINTWIRE_BROKER_PASSWORD"
+_OPTIONAL = frozenset({"dashboard_url", "management_url"})
 _SCHEMES = {"amqp_url": ("amqp://", "amqps://")}
 _HTTP = ("http://", "https://")
 # Like `…_INBOX_RETENTION_DAYS` of the services.
@@ -61,11 +63,9 @@ class Target:
         return self.values.get(name)
 
     def missing(self) -> list[str]:
-        """Return the variables of missing settings, except for the broker's management API, which is optional."""
+        """Return the variables of missing settings, except for optional ones: the dashboard and the management API."""
         return [
-            variable
-            for name, (variable, _) in VARIABLES.items()
-            if name not in self.values and name != "management_url"
+            variable for name, (variable, _) in VARIABLES.items() if name not in self.values and name not in _OPTIONAL
         ]
 
 

@@ -16,16 +16,22 @@ from services.dashboard.api.rendering import Renderer
 from services.dashboard.api.routes import PAGES
 from services.dashboard.api.security import Origin
 from services.dashboard.api.serving import PageEndpoint, serve_static, unmatched
-from services.dashboard.api.site import MANAGED, Managed, Site, UseCases
+from services.dashboard.api.site import USE_CASES, Site, UseCases
 from services.dashboard.api.static import PREFIX, Static
+from services.dashboard.clients.mail import Mailer
 from services.dashboard.clients.service import Services, build_services
 from services.dashboard.config import DashboardSettings
+from services.dashboard.usecases.invitations import Invitations
 from services.dashboard.usecases.manage_accounts import ManageAccounts
 from services.dashboard.usecases.manage_sessions import ManageSessions
+from services.dashboard.usecases.own_account import OwnAccount
 from services.dashboard.usecases.owners import FindOwner
 from services.dashboard.usecases.passwords import Passwords
+from services.dashboard.usecases.post_office import PostOffice
 from services.dashboard.usecases.remove_old import removals
+from services.dashboard.usecases.resets import Resets
 from services.dashboard.usecases.sign_in import SignIn
+from services.dashboard.usecases.teams import ManageTeams
 from services.dashboard.usecases.viewing import FindViewer
 from shared.account_tokens import Signer
 from shared.api_keys import Credential
@@ -63,15 +69,40 @@ async def run(settings: DashboardSettings, stop: asyncio.Event) -> None:
             parts = {"database": await database.state()}
             return Report(parts, {task.name: task.state for task in tasks})
 
-        passwords = Passwords()
-        app = build_app(
-            build_site(settings, database, services, passwords, utc_now),
-            build_managed(database, services, passwords, utc_now),
-            ready,
-            settings.operator_token_text(),
-        )
+        passwords, post = Passwords(), PostOffice(build_mailer(settings))
+        use_cases = build_use_cases(database, services, passwords, post, settings.public_url, utc_now)
+        app = build_app(build_site(settings, services, use_cases, utc_now), ready, settings.operator_token_text())
         async with serve_http(app, settings.host, settings.port) as server:
-            await supervise({task.name: task.run() for task in tasks}, stop, server.close)
+            parts = {"mails": post.run(), **{task.name: task.run() for task in tasks}}
+            await supervise(parts, stop, server.close)
+
+
+def build_mailer(settings: DashboardSettings) -> Mailer:
+    """Wire the mail server; does no I/O."""
+    return Mailer(
+        host=settings.smtp_host,
+        port=settings.smtp_port,
+        user=settings.smtp_user,
+        password=settings.smtp_password.get_secret_value() if settings.smtp_password else "",
+        security=settings.smtp_security,
+        sender=settings.mail_from,
+    )
+
+
+def build_use_cases(
+    database: Database, services: Services, passwords: Passwords, post: PostOffice, public_url: str, clock: Clock
+) -> UseCases:
+    """Wire what the handlers call; does no I/O."""
+    return UseCases(
+        find_viewer=FindViewer(database, clock),
+        sign_in=SignIn(database, clock, new_id, passwords),
+        sessions=ManageSessions(database, clock, new_id, passwords),
+        own=OwnAccount(database, clock),
+        invitations=Invitations(database, clock, new_id, passwords, post, public_url),
+        resets=Resets(database, clock, new_id, passwords, post, public_url),
+        teams=ManageTeams(database, clock),
+        accounts=ManageAccounts(database, clock, new_id, passwords, FindOwner(services.codes)),
+    )
 
 
 def service_urls(settings: DashboardSettings) -> Mapping[str, str]:
@@ -79,23 +110,18 @@ def service_urls(settings: DashboardSettings) -> Mapping[str, str]:
     return {"codes": settings.codes_url, "redemption": settings.redemption_url, "webhooks": settings.webhooks_url}
 
 
-def build_site(
-    settings: DashboardSettings, database: Database, services: Services, passwords: Passwords, clock: Clock
-) -> Site:
+def build_site(settings: DashboardSettings, services: Services, use_cases: UseCases, clock: Clock) -> Site:
     """Wire what the pages share; reads templates and files."""
     static = Static()
     return Site(
         origin=Origin(settings.public_url),
         codes_public_url=settings.codes_public_url,
         trusted_proxies=settings.trusted_proxies,
+        has_mail=bool(settings.smtp_host),
         static=static,
         renderer=Renderer(static),
         services=services,
-        use_cases=UseCases(
-            find_viewer=FindViewer(database, clock),
-            sign_in=SignIn(database, clock, new_id, passwords),
-            sessions=ManageSessions(database, clock, new_id, passwords),
-        ),
+        use_cases=use_cases,
         budgets=Budgets(time.monotonic),
         clock=clock,
         new_id=new_id,
@@ -103,12 +129,7 @@ def build_site(
     )
 
 
-def build_managed(database: Database, services: Services, passwords: Passwords, clock: Clock) -> Managed:
-    """Wire what the operators' API calls; does no I/O."""
-    return Managed(accounts=ManageAccounts(database, clock, new_id, passwords, FindOwner(services.codes)))
-
-
-def build_app(site: Site, managed: Managed, ready: Ready, operator_token: str | None) -> web.Application:
+def build_app(site: Site, ready: Ready, operator_token: str | None) -> web.Application:
     """Wire the HTTP side; does no I/O."""
     app = build_application(
         SERVICE,
@@ -130,7 +151,7 @@ def build_app(site: Site, managed: Managed, ready: Ready, operator_token: str | 
         ],
         unmatched=unmatched(site),
     )
-    app[MANAGED] = managed
+    app[USE_CASES] = site.use_cases
     return app
 
 

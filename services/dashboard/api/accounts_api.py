@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from services.dashboard.api.site import MANAGED
+from services.dashboard.api.site import USE_CASES
 from services.dashboard.domain.accounts import Membership, Owner
 from services.dashboard.usecases.manage_accounts import ListedAccount
 from services.dashboard.usecases.visits import OPERATOR, Visit
@@ -112,12 +112,42 @@ class CreatedAccount(ResponseModel):
     id: uuid.UUID
 
 
-@ACCOUNTS.get("", Page[AccountData], query=PageQuery)
+class AccountQuery(PageQuery):
+    """The query parameters of the list."""
+
+    email: str | None = Field(None, max_length=254, description="Only the account of this address, in any case.")
+
+
+class InvitationCreation(Membering):
+    """Whom to invite."""
+
+    email: Email
+
+
+class MadeLinkData(ResponseModel):
+    """A link that works once. It is shown in this response only."""
+
+    url: str
+    expires_at: Moment
+    is_mailed: bool = Field(description="Whether it was also sent by e-mail, for which SMTP has to be configured.")
+
+
+class AccountState(ResponseModel):
+    """Whether an account may sign in."""
+
+    id: uuid.UUID
+    is_disabled: bool
+
+
+@ACCOUNTS.get("", Page[AccountData], query=AccountQuery)
 async def list_accounts(request: Request) -> web.Response:
     """List accounts, newest first."""
-    query = request.query(PageQuery)
+    query, accounts = request.query(AccountQuery), request.dependency(USE_CASES).accounts
+    if query.email is not None:
+        one = await accounts.find_by_email(query.email)
+        return page_response([_account_data(one)] if one else [], None)
     before = query.position(datetime, uuid.UUID) or (LATEST, LAST_ID)
-    found = await request.dependency(MANAGED).accounts.list(before, query.limit + 1)
+    found = await accounts.list(before, query.limit + 1)
     shown = found[: query.limit]
     last = shown[-1].account if len(found) > query.limit else None
     cursor = None if last is None else query.cursor_after(last.created_at, last.id)
@@ -131,7 +161,7 @@ async def create_account(request: Request) -> web.Response:
     Invite people instead where they can choose their own.
     """
     body = request.body(AccountCreation)
-    account_id = await request.dependency(MANAGED).accounts.create(
+    account_id = await request.dependency(USE_CASES).accounts.create(
         OPERATOR,
         visit_of(request),
         email=body.email,
@@ -141,6 +171,45 @@ async def create_account(request: Request) -> web.Response:
         owner=body.owner,
     )
     return data_response(CreatedAccount(id=account_id), 201)
+
+
+@ACCOUNTS.post("/invitations", Data[MadeLinkData], status=201, body=InvitationCreation)
+async def invite(request: Request) -> web.Response:
+    """Invite a person by a link that works once, within 72 hours.
+
+    An earlier invitation of the same address to the same owner ends.
+    """
+    body, cases = request.body(InvitationCreation), request.dependency(USE_CASES)
+    owner = await cases.accounts.find_owner(body.owner, request.request_id)
+    made = await cases.invitations.invite(body.email, body.grade, owner, OPERATOR, visit_of(request))
+    return data_response(MadeLinkData.of(made), 201)
+
+
+@ACCOUNTS.post("/{account_id}/resets", Data[MadeLinkData], status=201)
+async def make_reset(request: Request) -> web.Response:
+    """Make a link with which the person sets a new password, within 30 minutes.
+
+    It is not mailed: hand it over yourself.
+    """
+    account_id, resets = request.path_id("account_id"), request.dependency(USE_CASES).resets
+    made = await resets.make(account_id, OPERATOR, visit_of(request), is_mailed=False)
+    return data_response(MadeLinkData.of(made), 201)
+
+
+@ACCOUNTS.post("/{account_id}/disable", Data[AccountState])
+async def disable(request: Request) -> web.Response:
+    """Switch an account off; its sessions end at once."""
+    account_id = request.path_id("account_id")
+    await request.dependency(USE_CASES).accounts.disable(account_id, OPERATOR, visit_of(request))
+    return data_response(AccountState(id=account_id, is_disabled=True))
+
+
+@ACCOUNTS.post("/{account_id}/enable", Data[AccountState])
+async def enable(request: Request) -> web.Response:
+    """Switch an account on again."""
+    account_id = request.path_id("account_id")
+    await request.dependency(USE_CASES).accounts.enable(account_id, OPERATOR, visit_of(request))
+    return data_response(AccountState(id=account_id, is_disabled=False))
 
 
 def _account_data(listed: ListedAccount) -> AccountData:

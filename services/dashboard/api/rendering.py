@@ -13,6 +13,7 @@ from jinja2.runtime import Context
 from services.dashboard.api.parts import Missing
 from services.dashboard.api.static import Static
 from services.dashboard.domain import numbers, times, words
+from services.dashboard.domain.accounts import shortened
 
 FOLDER: Final = Path(__file__).parent.parent / "templates"
 # Shown as symbols, so that nobody else's text can reorder or hide a line of ours.
@@ -103,6 +104,7 @@ _FILTERS: Final = {
     "is_past": _is_past,
     "machine": lambda value: times.machine(times.read(value)),
     "duration": times.duration,
+    "shortened": shortened,
     "visible": visible,
     "https_only": https_only,
     "segment": lambda value: quote(str(value), safe=""),

@@ -2,15 +2,20 @@
 
 from typing import Final
 
-from services.dashboard.api import entrance
+from services.dashboard.api import account, entrance, links, team
 from services.dashboard.api.merchant import overview as merchant_overview
+from services.dashboard.api.operator import accounts as operator_accounts
 from services.dashboard.api.operator import overview as operator_overview
 from services.dashboard.api.pages import PageRoute
 from services.dashboard.api.partner import overview as partner_overview
 
 PAGES: Final[tuple[PageRoute, ...]] = (
     *entrance.PAGES.all,
+    *links.PAGES.all,
+    *account.PAGES.all,
+    *team.PAGES.all,
     *partner_overview.PAGES.all,
     *merchant_overview.PAGES.all,
     *operator_overview.PAGES.all,
+    *operator_accounts.PAGES.all,
 )

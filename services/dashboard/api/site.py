@@ -12,9 +12,13 @@ from services.dashboard.api.rendering import Renderer
 from services.dashboard.api.security import Origin
 from services.dashboard.api.static import Static
 from services.dashboard.clients.service import Services
+from services.dashboard.usecases.invitations import Invitations
 from services.dashboard.usecases.manage_accounts import ManageAccounts
 from services.dashboard.usecases.manage_sessions import ManageSessions
+from services.dashboard.usecases.own_account import OwnAccount
+from services.dashboard.usecases.resets import Resets
 from services.dashboard.usecases.sign_in import SignIn
+from services.dashboard.usecases.teams import ManageTeams
 from services.dashboard.usecases.viewing import FindViewer
 from shared.clock import Clock
 
@@ -26,16 +30,14 @@ class UseCases:
     find_viewer: FindViewer
     sign_in: SignIn
     sessions: ManageSessions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Managed:
-    """What the operators' API calls."""
-
+    own: OwnAccount
+    invitations: Invitations
+    resets: Resets
+    teams: ManageTeams
     accounts: ManageAccounts
 
 
-MANAGED: Final = web.AppKey("managed", Managed)
+USE_CASES: Final = web.AppKey("use_cases", UseCases)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ class Site:
     origin: Origin
     codes_public_url: str
     trusted_proxies: int
+    # Whether mails can be sent.
+    has_mail: bool
     static: Static
     renderer: Renderer
     services: Services

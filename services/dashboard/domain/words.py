@@ -110,10 +110,14 @@ NOTES: Final[Mapping[str, str]] = {
     "invited": "The invitation is sent.",
     "invitation_ended": "The invitation no longer works.",
     "member_removed": "Removed. Their sign-ins have ended.",
-    "grade_changed": "Saved. It applies from their next page on.",
+    "grade_changed": "Saved. Their sign-ins have ended, so that it applies at once.",
     "account_disabled": "The account is switched off. Its sign-ins have ended.",
     "account_enabled": "The account is switched on again.",
     "reset_sent": "The link to set a new password is sent.",
+    "address_asked": "A link was sent to the new address. It is yours once you have opened it.",
+    "address_changed": "Your address is changed. Sign in with the new one.",
+    "joined": "You have joined. Sign in to go on.",
+    "accounts_signed_out": "Their sign-ins have ended.",
 }
 
 # What a service's refusal means to the person at the page, by its code. A refusal without a sentence shows its own.

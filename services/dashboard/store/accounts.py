@@ -18,7 +18,10 @@ READ_ACCOUNT = """
 SELECT id, email, name, password_hash, zone, rows_per_page, created_at, last_seen_at, disabled_at
 FROM accounts WHERE id = $1
 """
-LOCK_ACCOUNT = "SELECT id FROM accounts WHERE id = $1 FOR UPDATE"
+READ_ACCOUNTS = """
+SELECT id, email, name, password_hash, zone, rows_per_page, created_at, last_seen_at, disabled_at
+FROM accounts WHERE id = ANY ($1::uuid[])
+"""
 INSERT_ACCOUNT = Statement("""
 INSERT INTO accounts (id, email, email_key, name, password_hash, created_at)
 VALUES ($id, $email, $email_key, $name, $password_hash, $now)
@@ -80,9 +83,9 @@ async def read_account(connection: Connection, account_id: uuid.UUID) -> Account
     return None if row is None else _ACCOUNT(row)
 
 
-async def lock_account(connection: Connection, account_id: uuid.UUID) -> bool:
-    """Lock an account for this transaction; return whether it exists."""
-    return await connection.fetchval(LOCK_ACCOUNT, account_id) is not None
+async def read_accounts(connection: Connection, account_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Account]:
+    """Return accounts by their ids."""
+    return {row["id"]: _ACCOUNT(row) for row in await connection.fetch(READ_ACCOUNTS, account_ids)}
 
 
 async def insert_account(

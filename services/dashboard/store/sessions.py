@@ -21,6 +21,7 @@ TOUCH_SESSION = """
 WITH touched AS (UPDATE sessions SET seen_at = $2 WHERE id = $1 AND seen_at < $2 RETURNING account_id)
 UPDATE accounts SET last_seen_at = $2 WHERE id = (SELECT account_id FROM touched)
 """
+SEE_ACCOUNT = "UPDATE accounts SET last_seen_at = $2 WHERE id = $1"
 LIST_SESSIONS = """
 SELECT id, account_id, membership_id, created_at, seen_at, confirmed_at, device, network FROM sessions
 WHERE account_id = $1 AND ended_at IS NULL AND seen_at > $2 AND created_at > $3
@@ -58,6 +59,7 @@ async def insert_session(connection: Connection, digest: bytes, session: Session
     names = (name for name in INSERT_SESSION.names if name not in {"digest", "now"})
     values = {name: getattr(session, name) for name in names}
     await connection.execute(*INSERT_SESSION(**values, digest=digest, now=session.seen_at))
+    await connection.execute(SEE_ACCOUNT, session.account_id, session.seen_at)
 
 
 async def touch_session(connection: Connection, session_id: uuid.UUID, now: datetime) -> None:

@@ -65,6 +65,22 @@ class ManageAccounts:
             for account in found
         ]
 
+    async def find(self, account_id: UUID) -> ListedAccount:
+        """Return an account with its memberships; raises NothingThere."""
+        async with self.database.connection() as connection:
+            account = await accounts.read_account(connection, account_id)
+            members = await accounts.memberships_of(connection, [account_id])
+        if account is None:
+            raise NothingThere
+        return ListedAccount(account, tuple(members))
+
+    async def find_by_email(self, email: str) -> ListedAccount | None:
+        """Return the account of an address."""
+        async with self.database.connection() as connection:
+            account = await accounts.find_account(connection, email)
+            members = await accounts.memberships_of(connection, [account.id]) if account else []
+        return ListedAccount(account, tuple(members)) if account else None
+
     async def disable(self, account_id: UUID, actor: Actor, visit: Visit) -> None:
         """Switch an account off and end its sessions; raises NothingThere."""
         now = self.clock()

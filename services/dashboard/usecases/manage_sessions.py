@@ -48,6 +48,10 @@ class ManageSessions:
         await self.check(viewer, password, visit)
         return await self._renewed(viewer, replace(viewer.session, confirmed_at=self.clock()), visit, "confirm")
 
+    async def renew(self, viewer: Viewer, visit: Visit) -> str:
+        """Give the session another secret, after a change of the password; return it."""
+        return await self._renewed(viewer, replace(viewer.session, confirmed_at=self.clock()), visit, "renew")
+
     async def check(self, viewer: Viewer, password: str, visit: Visit) -> None:
         """Check the password of a signed-in account, under the same throttle as signing in."""
         now = self.clock()

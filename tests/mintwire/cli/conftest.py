@@ -18,6 +18,7 @@ from cyclopts import CycloptsError
 
 from mintwire.__main__ import app
 from tests.conftest import NewDatabase
+from tests.databases import SCHEMAS
 from tests.running import RunningServices, empty_broker, running_services
 from tests.servers import ROOT, RunningServers
 
@@ -106,7 +107,7 @@ class Merchant:
 async def services(new_migrated_database: NewDatabase, broker_urls: dict[str, str]) -> AsyncIterator[RunningServices]:
     """All services, running for all tests of this folder; a test leaves them as it found them."""
     await empty_broker(broker_urls["operator"])
-    async with new_migrated_database() as database, running_services(database, broker_urls) as running:
+    async with new_migrated_database() as database, running_services(database, broker_urls, names=SCHEMAS) as running:
         yield running
 
 

@@ -205,6 +205,10 @@ class World:
         await until(is_dead, "a dead message")
         return key
 
+    async def account(self) -> None:
+        arguments = ("--name", "Ada Okafor", "--role", "operator", "--password", "a long password")
+        await self.run("account", "create", "ada@example.com", *arguments, code=None)
+
     async def received(self) -> tuple[str, ...]:
         """Return the arguments of `webhook verify` for a received webhook, with its body in the example's file."""
         before = len(self.receiver.posts)
@@ -292,6 +296,9 @@ NEEDS: dict[str, Prepare] = {
     **dict.fromkeys(("key create", "key list", "quota grant", "quota show", "quota ledger"), _partner),
     **dict.fromkeys(("key rotate", "key revoke", "key limit"), _key_and_partner),
     **dict.fromkeys((f"code-order {word}" for word in ("show", "cancel", "approve", "refuse")), ids(World.code_order)),
+    "account reset": first(World.account),
+    "account disable": first(World.account),
+    "account enable": first(World.account),
     "coupon create": first(lambda world: world.no_coupon("spring")),
     **dict.fromkeys(("coupon show", "coupon update", "coupon archive", "coupon list"), _spring),
     "code create": first(lambda world: world.coupon("spring"), lambda world: world.no_code("SPRING-VIP")),
@@ -326,6 +333,7 @@ NEEDS: dict[str, Prepare] = {
 }
 # Values that an example leaves open, or that would take a test too long.
 WORDS: dict[str, dict[str, Any]] = {
+    "account create": {"ada@example.com": fresh("ada{}@example.com")},
     "batch create": {"100000": "1500"},
     "code show": {"demo-1a0a48c0": World.generated},
     **{name: {"order-1": fresh("order-{}")} for name in ("checkout reserve", "checkout redeem")},
