@@ -11,7 +11,7 @@ from services.dashboard.domain.errors import PasswordRefused, PasswordWrong, Too
 
 PAGES: Final = Pages()
 ROWS: Final = ("25", "50", "100")
-ZONES: Final = tuple(sorted(available_timezones()))
+ZONES: Final = frozenset(available_timezones())
 _LONGEST_NAME: Final = 200
 _LONGEST_EMAIL: Final = 254
 
@@ -30,7 +30,7 @@ async def save(page: Page) -> web.Response:
     if not 1 <= len(name) <= _LONGEST_NAME:
         errors["name"] = "Enter your name, of at most 200 characters"
     if zone and zone not in ZONES:
-        errors["zone"] = "Choose a time zone of the list"
+        errors["zone"] = "Enter a time zone such as Europe/Berlin, or nothing for the program's"
     if rows not in ROWS:
         errors["rows"] = "Choose 25, 50 or 100"
     if errors:
@@ -93,5 +93,5 @@ async def _password_errors(page: Page) -> dict[str, str]:
 
 async def _shown(page: Page, errors: dict[str, str]) -> web.Response:
     sessions = await page.site.use_cases.sessions.list(page.viewer)
-    context: dict[str, Any] = {"sessions": sessions, "zones": ZONES, "rows": ROWS, "has_mail": page.site.has_mail}
+    context: dict[str, Any] = {"sessions": sessions, "has_mail": page.site.has_mail}
     return page.render("account.html", status=422 if errors else 200, errors=errors, **context)

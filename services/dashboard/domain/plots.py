@@ -11,6 +11,8 @@ from typing import Final
 TOP: Final = 10.0
 FOOT: Final = 24.0
 _MOST_LABELS: Final = 6
+# Less than this is nought.
+_LEAST: Final = 1e-9
 _GAP: Final = 0.24
 _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 
@@ -81,7 +83,7 @@ class Lines:
 
 def round_top(most: float, steps: int = 4) -> float:
     """Return the smallest round value that `steps` equal round steps reach and `most` does not exceed."""
-    if most <= 0:
+    if most < _LEAST:
         return float(steps)
     rough = most / steps
     unit = 10.0 ** floor(log10(rough))
