@@ -1,7 +1,7 @@
 """`/v1/webhooks/deliveries` and their attempts."""
 
 import uuid
-from typing import Final
+from typing import Final, get_args
 
 from aiohttp import web
 from pydantic import Field
@@ -20,6 +20,7 @@ from services.webhooks.domain.deliveries import ShownStatus
 from services.webhooks.domain.names import attempt_of, message_id_of
 from services.webhooks.domain.shown_deliveries import DeliveryFilter
 from services.webhooks.usecases.code_keys import code_key
+from services.webhooks.usecases.event_ids import ids_of_event
 from shared.web import (
     CountedPage,
     CountedQuery,
@@ -40,12 +41,13 @@ from shared.web import (
 class DeliveriesOfEndpointQuery(PageQuery, CountedQuery):
     """Filters of the list of an endpoint's deliveries."""
 
-    status: ShownStatus | None = Field(
+    status: Text | None = Field(
         None,
         description=(
-            "in_flight: a process holds it for an attempt. paused: its endpoint is paused. pending: it waits for any "
-            "other reason."
+            "One status, or several separated by commas. in_flight: a process holds it for an attempt. paused: its "
+            "endpoint is paused. pending: it waits for any other reason. The others: succeeded, failed, dead, canceled."
         ),
+        examples=["failed,dead"],
     )
     event_type: TypeFilter = None
     message_id: Text | None = Field(None, description="The webhook-id that receivers see.")
@@ -53,6 +55,7 @@ class DeliveriesOfEndpointQuery(PageQuery, CountedQuery):
     until: Instant | None = Field(None, description="Created before this time.")
     _in_order = window("since", "until")
     code: Text | None = Field(None, description="About this promo code. Case, spaces and dashes do not matter.")
+    event_id: Text | None = Field(None, description="Of the event with this id: one of ours, or of a program's own.")
 
 
 class DeliveryQuery(DeliveriesOfEndpointQuery):
@@ -99,14 +102,11 @@ async def list_of_endpoint(request: Request) -> web.StreamResponse:
 async def _page(
     request: Request, query: DeliveriesOfEndpointQuery, endpoint_id: uuid.UUID | None
 ) -> web.StreamResponse:
-    message_id = None if query.message_id is None else message_id_of(query.message_id)
-    if query.message_id is not None and message_id is None:
-        raise invalid_field("message_id", "The message_id parameter must be the id of a message, such as msg_0190...")
     chosen = DeliveryFilter(
         endpoint_id=endpoint_id,
-        status=query.status,
+        statuses=_statuses(query.status),
         event_type=query.event_type,
-        message_id=message_id,
+        message_ids=_message_ids(request, query),
         since=query.since,
         until=query.until,
         code_key=_code_key(request, query),
@@ -117,6 +117,27 @@ async def _page(
     return page_after(
         query, [delivery_data(each, test=request.is_test) for each in page.deliveries], page.next_after, count
     )
+
+
+def _statuses(text: str | None) -> frozenset[ShownStatus] | None:
+    if text is None:
+        return None
+    named = frozenset(each.strip() for each in text.split(","))
+    found = frozenset(status for status in get_args(ShownStatus) if status in named)
+    if len(found) < len(named):
+        known = ", ".join(get_args(ShownStatus))
+        raise invalid_field("status", f"The status parameter must be one or several of {known}.")
+    return found
+
+
+def _message_ids(request: Request, query: DeliveriesOfEndpointQuery) -> frozenset[uuid.UUID] | None:
+    """Return the messages that are meant: those of an event, or one; both only if they are the same."""
+    found = None if query.event_id is None else ids_of_event(request.program_id, query.event_id)
+    if query.message_id is None:
+        return found
+    if (message_id := message_id_of(query.message_id)) is None:
+        raise invalid_field("message_id", "The message_id parameter must be the id of a message, such as msg_0190...")
+    return frozenset({message_id}) if found is None else found & {message_id}
 
 
 def _code_key(request: Request, query: DeliveriesOfEndpointQuery) -> uuid.UUID | None:

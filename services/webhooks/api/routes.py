@@ -3,6 +3,7 @@
 from typing import Final
 
 from services.webhooks.api import (
+    attempts,
     dead_letters,
     deliveries,
     endpoints,
@@ -24,6 +25,7 @@ ROUTES: Final = (
     *health.ROUTES,
     *keys.ROUTES,
     *deliveries.ROUTES,
+    *attempts.ROUTES,
     *dead_letters.ROUTES,
     *replays.ROUTES,
     *messages.ROUTES,

@@ -48,6 +48,14 @@ class DeliveryPage:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptPage:
+    """A page of attempts and the position of the next page, a delivery and a number; None at the end."""
+
+    attempts: list[RecordedAttempt]
+    next_after: tuple[uuid.UUID, int] | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryDetail:
     """A delivery with its body, while that is kept, and all its attempts, the oldest first."""
 
@@ -75,12 +83,17 @@ class DeliveryFilter:
     """Which deliveries to return; None means all."""
 
     endpoint_id: uuid.UUID | None = None
-    status: ShownStatus | None = None
+    statuses: frozenset[ShownStatus] | None = None
     event_type: str | None = None
-    message_id: uuid.UUID | None = None
+    message_ids: frozenset[uuid.UUID] | None = None
     since: datetime | None = None
     until: datetime | None = None
     code_key: uuid.UUID | None = None
+
+    @property
+    def status(self) -> ShownStatus | None:
+        """The only status; None for several, and for any."""
+        return next(iter(self.statuses)) if self.statuses is not None and len(self.statuses) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -98,9 +98,13 @@ async def find(
     if row is None:
         return None
     attempts = await connection.fetch(LIST_ATTEMPTS, delivery_id, number, MOST_ATTEMPTS)
-    of = {"delivery_id": delivery_id, "message_id": row["message_id"]}
-    recorded = tuple(_RECORDED(each, **of, answer=_ANSWER(each)) for each in reversed(attempts))
+    recorded = tuple(to_attempt(each, delivery_id, row["message_id"]) for each in reversed(attempts))
     return DeliveryDetail(to_delivery(row), row["body"], recorded)
+
+
+def to_attempt(row: Any, delivery_id: uuid.UUID, message_id: uuid.UUID) -> RecordedAttempt:
+    """Return an attempt from the columns that all lists of attempts share."""
+    return _RECORDED(row, delivery_id=delivery_id, message_id=message_id, answer=_ANSWER(row))
 
 
 def to_json(headers: Mapping[str, str]) -> str:

@@ -88,9 +88,14 @@ WITH chosen AS MATERIALIZED (
         (SELECT id FROM newest ORDER BY id DESC OFFSET $sources)) AS f
     ORDER BY id DESC LIMIT 1
 ), page AS (
-    SELECT id, is_paused FROM scanned
-    WHERE is_own AND id >= coalesce((SELECT id FROM floor), $first) AND ($status::text IS NULL OR status = $status)
-        AND ($type::text IS NULL OR event_type LIKE $type)
+    SELECT id, is_paused FROM scanned s
+    WHERE is_own AND id >= coalesce((SELECT id FROM floor), $first) AND ($type::text IS NULL OR event_type LIKE $type)
+        AND ($statuses::text[] IS NULL OR CASE
+            WHEN status <> 'pending' THEN status
+            WHEN (SELECT token IS NOT NULL AND visible_at > $now FROM delivery_queue WHERE delivery_id = s.id)
+                THEN 'in_flight'
+            WHEN is_paused THEN 'paused'
+            ELSE 'pending' END = ANY ($statuses))
     ORDER BY id DESC LIMIT $limit
 )
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.attempts_made, d.last_status, d.last_error_code,
@@ -124,7 +129,7 @@ WITH shown AS (
     FROM (
         SELECT id, endpoint_id, message_id, event_type, status, attempts_made, last_status, last_error_code, sequence,
                replay_id, created_at, completed_at, code_key
-        FROM deliveries WHERE message_id = $message_id OFFSET 0) AS d
+        FROM deliveries WHERE message_id = ANY ($message_ids::uuid[]) OFFSET 0) AS d
     CROSS JOIN LATERAL (
         SELECT id, program_id, partner_id, status, listens_until FROM endpoints WHERE id = d.endpoint_id OFFSET 0) AS e
     LEFT JOIN LATERAL (
@@ -135,7 +140,7 @@ WITH shown AS (
 )
 SELECT id, endpoint_id, message_id, event_type, attempts_made, last_status, last_error_code, sequence, replay_id,
        created_at, completed_at, status, next_attempt_at
-FROM shown WHERE $status::text IS NULL OR status = $status
+FROM shown WHERE $statuses::text[] IS NULL OR status = ANY ($statuses)
 ORDER BY id DESC LIMIT $limit
 """)
 # The newest deliveries about a code of the program, to any of its endpoints; bounds and marker row as above.
@@ -159,8 +164,8 @@ WITH scanned AS MATERIALIZED (
         AND ($endpoint::uuid IS NULL OR s.endpoint_id = $endpoint)
         AND ($type::text IS NULL OR s.event_type LIKE $type)
 ), page AS (
-    SELECT id, status, next_attempt_at FROM shown WHERE $status::text IS NULL OR status = $status ORDER BY id DESC
-        LIMIT $limit
+    SELECT id, status, next_attempt_at FROM shown WHERE $statuses::text[] IS NULL OR status = ANY ($statuses)
+    ORDER BY id DESC LIMIT $limit
 )
 SELECT d.id, d.endpoint_id, d.message_id, d.event_type, d.attempts_made, d.last_status, d.last_error_code,
        d.sequence, d.replay_id, d.created_at, d.completed_at, p.status, p.next_attempt_at, false AS is_mark
@@ -204,27 +209,28 @@ async def _rows(
     since = None if chosen.since is None else earliest_id(chosen.since)
     until = None if chosen.until is None else earliest_id(chosen.until)
     span = {"before": min(before or LAST_ID, until or LAST_ID), "first": since or FIRST_ID}
-    if chosen.status == "dead" and chosen.message_id is None and chosen.code_key is None:
+    if chosen.status == "dead" and chosen.message_ids is None and chosen.code_key is None:
         letters = DeadLetterFilter(chosen.endpoint_id, chosen.event_type)
         return await fetch_dead(connection, owner, letters, span, limit, with_archived=True)
     wanted = {
         **endpoint_choice(owner, chosen.endpoint_id),
         **span,
-        "status": chosen.status,
         "type": like_pattern(chosen.event_type),
         "limit": limit,
         "now": now,
     }
-    if chosen.message_id is not None:
-        which = {"message_id": chosen.message_id, "code_key": chosen.code_key}
-        return await connection.fetch(*LIST_OF_MESSAGE(**wanted, **which))
+    several = {"statuses": None if chosen.statuses is None else sorted(chosen.statuses)}
+    if chosen.message_ids is not None:
+        which = {"message_ids": sorted(chosen.message_ids), "code_key": chosen.code_key}
+        return await connection.fetch(*LIST_OF_MESSAGE(**wanted, **several, **which))
     if chosen.code_key is not None:
-        return await connection.fetch(*LIST_OF_CODE(**wanted, code_key=chosen.code_key, scanned=SCANNED_PER_PAGE))
+        by_code = {"code_key": chosen.code_key, "scanned": SCANNED_PER_PAGE}
+        return await connection.fetch(*LIST_OF_CODE(**wanted, **several, **by_code))
     if chosen.status == "in_flight":
-        return await connection.fetch(*LIST_IN_FLIGHT(**wanted, most_leased=MOST_IN_FLIGHT))
+        return await connection.fetch(*LIST_IN_FLIGHT(**wanted, status=chosen.status, most_leased=MOST_IN_FLIGHT))
     bounds = {"most": MOST_ENDPOINTS + 1, "scanned": SCANNED_PER_PAGE}
     if chosen.status in ("pending", "paused"):
         sorted_ = {"sorted": SORTED_PER_ENDPOINT, "most_sorted": MOST_SORTED}
-        return await connection.fetch(*LIST_WAITING(**wanted, **bounds, **sorted_))
-    share = 0 if chosen.status is None and chosen.event_type is None else SCANNED_PER_PAGE
-    return await connection.fetch(*LIST_DELIVERIES(**wanted, **bounds, share=share, sources=SOURCES))
+        return await connection.fetch(*LIST_WAITING(**wanted, **bounds, **sorted_, status=chosen.status))
+    share = 0 if chosen.statuses is None and chosen.event_type is None else SCANNED_PER_PAGE
+    return await connection.fetch(*LIST_DELIVERIES(**wanted, **several, **bounds, share=share, sources=SOURCES))

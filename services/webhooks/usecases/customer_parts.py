@@ -15,7 +15,8 @@ from services.webhooks.domain.event_types import is_custom
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.store import customers
 from services.webhooks.store.customers import Kept
-from services.webhooks.usecases.take_in_events import TakeInEvents, message_id_of
+from services.webhooks.usecases.event_ids import message_id_of
+from services.webhooks.usecases.take_in_events import TakeInEvents
 from shared.database.customer_parts import (
     CHUNK,
     Chunk,

@@ -21,11 +21,11 @@ from services.webhooks.domain.retention import Retention
 from services.webhooks.store import intake, messages, partners
 from services.webhooks.store.messages import CustomMessage
 from services.webhooks.usecases.delivery_queue import Wake
-from services.webhooks.usecases.take_in_events import Batch, id_of_message, inbox_entry
+from services.webhooks.usecases.event_ids import id_of_message, source_of
+from services.webhooks.usecases.take_in_events import Batch, inbox_entry
 from shared.database.inbox import Arrivals, Identity
 from shared.database.pool import Connection
 from shared.grouping import Grouping, Results, Work
-from shared.modes import shown_id
 
 # A sender's clock may be ahead of ours by this much.
 _AHEAD: Final = timedelta(seconds=60)
@@ -173,7 +173,7 @@ def _event(program_id: uuid.UUID, draft: MessageDraft, event_id: str, now: datet
     said = (draft.event_type, draft.partner_id, draft.ordering_key, draft.occurred_at, draft.retention_days)
     return IncomingEvent(
         event_id=event_id,
-        source=f"/mintwire/programs/{shown_id(program_id)}",
+        source=source_of(program_id),
         type=draft.event_type,
         program_id=program_id,
         partner_id=draft.partner_id,

@@ -3,16 +3,18 @@
 import uuid
 from dataclasses import dataclass
 
+from services.webhooks.domain.deliveries import Trigger
 from services.webhooks.domain.endpoints import Owner
 from services.webhooks.domain.errors import DeliveryMissing
 from services.webhooks.domain.shown_deliveries import (
+    AttemptPage,
     DeadLetterFilter,
     DeadLetterPage,
     DeliveryDetail,
     DeliveryFilter,
     DeliveryPage,
 )
-from services.webhooks.store import dead_letter_lists, deliveries, delivery_lists
+from services.webhooks.store import attempt_lists, dead_letter_lists, deliveries, delivery_lists
 from shared.bounded_counts import BoundedCount
 from shared.clock import Clock
 from shared.database.pool import Database
@@ -42,6 +44,13 @@ class ReadDeliveries:
         """Count the deliveries of a list."""
         async with self.database.connection() as connection:
             return await delivery_lists.count(connection, owner, chosen, self.clock())
+
+    async def attempts(
+        self, endpoint_id: uuid.UUID, trigger: Trigger | None, before: tuple[uuid.UUID, int] | None, limit: int
+    ) -> AttemptPage:
+        """Return up to `limit` attempts of an endpoint; a page may be short without being the last."""
+        async with self.database.connection() as connection:
+            return await attempt_lists.list_page(connection, endpoint_id, trigger, before, limit)
 
     async def dead_letters(
         self, owner: Owner, chosen: DeadLetterFilter, before: uuid.UUID | None, limit: int

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from typing import Final
 
 from services.webhooks.domain.bodies import is_for_partners, message_format, numbered
 from services.webhooks.domain.deliveries import LEASE_SECONDS, HeldDelivery
@@ -20,17 +19,14 @@ from services.webhooks.store import intake, queue
 from services.webhooks.store.intake import Existing, NewDelivery, NewMessage
 from services.webhooks.usecases.code_keys import key_of_event
 from services.webhooks.usecases.delivery_queue import Courier
+from services.webhooks.usecases.event_ids import id_of_message
 from services.webhooks.usecases.write_bodies import write_body
 from shared.clock import Clock
 from shared.database.customer_parts import known_as_erased
 from shared.database.inbox import Arrivals, InboxEntry, Verdict
 from shared.database.pool import Connection, Database
-from shared.derived_ids import derived_id
 from shared.ids import new_id
 from shared.starting_over import until_it_stands
-
-# Part of every message id ever sent: with another namespace a redelivered event would become another message.
-_MESSAGES: Final = uuid.UUID("6f0f4d3e-9b7c-5a57-8f51-5f6d0c1e7a11")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +216,6 @@ class Batch:
         if self._courier is None or not subscription.is_open:
             return False
         return self._courier.reserve(subscription.endpoint_id, subscription.max_in_flight)
-
-
-def id_of_message(event: IncomingEvent) -> uuid.UUID:
-    """Return the id of an event's message, the same however often the event arrives."""
-    return message_id_of(event.program_id, event.source, event.event_id)
-
-
-def message_id_of(program_id: uuid.UUID, source: str, event_id: str) -> uuid.UUID:
-    """Return the id of the message of an event, from what identifies the event."""
-    return derived_id(_MESSAGES, str(program_id), source, event_id)
 
 
 def _line(subscription: Subscription, event: IncomingEvent) -> str | None:

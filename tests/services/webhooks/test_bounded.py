@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from services.webhooks.store import (
+    attempt_lists,
     closing,
     dead_letter_lists,
     deliveries,
@@ -40,7 +41,7 @@ _CODE_KEY = uuid.UUID(f"{1:012x}70008{1:015x}")
 _LAST, _FIRST = datetime(9999, 12, 31, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)
 STORES = (
     *(closing, dead_letter_lists, deliveries, delivery_lists, endpoints, listeners, messages, operated_jobs, partners),
-    *(queue, replays),
+    *(attempt_lists, queue, replays),
     *(queue_lists, retention, signing_keys, stats, history, operator_log, overflow),
 )
 _HELD = ("LIST_", "COUNT_", "PURGE_", "SUM_", "WALK", "MEASURE", "FIND_LINES", "FIND_ARCHIVED", "FIND_PROGRAMS")
@@ -195,13 +196,15 @@ def _lists(
     whose: dict[str, Any] = {"program": owner[0], "partner": owner[1], "endpoint": endpoint}
     page: dict[str, Any] = {**whose, "before": before, "first": _FIRST_ID, "limit": PAGE}
     most: dict[str, Any] = {"most": 1001, "sources": 50, "scanned": BOUND}
-    for status, type_, share in (
+    listed: tuple[tuple[list[str] | None, str | None, int], ...] = (
         (None, None, 0),
-        ("canceled", None, BOUND),
+        (["canceled"], None, BOUND),
         (None, "code.x", BOUND),
-        ("failed", "code.redeemed", BOUND),
-    ):
-        yield named(delivery_lists, "LIST_DELIVERIES", page, most, status=status, type=type_, share=share, now=now)
+        (["failed"], "code.redeemed", BOUND),
+        (["in_flight", "paused"], "code.redeemed", BOUND),
+    )
+    for statuses, type_, share in listed:
+        yield named(delivery_lists, "LIST_DELIVERIES", page, most, statuses=statuses, type=type_, share=share, now=now)
     for status in ("paused", "pending"):
         for type_ in (None, "code.x"):
             bounds = {"sorted": 500, "most": 1001, "most_sorted": 20, "scanned": BOUND}
@@ -212,12 +215,16 @@ def _lists(
         yield named(dead_letter_lists, "LIST_DEAD", page, chosen, share=share)
         after = _FIRST_ID if before is _LAST_ID else middle
         yield named(dead_letter_lists, "WALK", whose, chosen, after=after, limit=500)
-    of_message = {"message_id": middle, "code_key": None}
-    yield named(delivery_lists, "LIST_OF_MESSAGE", page, of_message, status=None, type=None, now=now)
-    for status in (None, "canceled"):
+    of_message = {"message_ids": [middle, before], "code_key": None}
+    yield named(delivery_lists, "LIST_OF_MESSAGE", page, of_message, statuses=None, type=None, now=now)
+    for of_status in (None, ["canceled"]):
         for key in (_CODE_KEY, middle):
             of_code = {"code_key": key, "scanned": BOUND}
-            yield named(delivery_lists, "LIST_OF_CODE", page, of_code, status=status, type=None, now=now)
+            yield named(delivery_lists, "LIST_OF_CODE", page, of_code, statuses=of_status, type=None, now=now)
+    for trigger in (None, "manual", "test"):
+        by = {"endpoint_id": endpoint or middle, "trigger": trigger, "before_number": 9, "scanned": BOUND}
+        tried = {name: page[name] for name in ("before", "first", "limit")}
+        yield named(attempt_lists, "LIST_ATTEMPTS", tried, by)
 
 
 def _of_owner(owner: tuple[Any, Any], replay_id: uuid.UUID, now: datetime) -> Iterator[tuple[str, tuple[Any, ...]]]:

@@ -123,12 +123,12 @@ async def test_a_list_of_almost_nothing_looks_at_a_bounded_number(
         await connection.execute("ANALYZE deliveries, messages")
         for mode in ("force_custom_plan", "force_generic_plan"):
             await connection.execute(f"SET plan_cache_mode = {mode}")
-            for status, type_ in (("canceled", None), (None, "code.exhausted"), ("failed", "code.redeemed")):
+            for statuses, type_ in (("{canceled}", None), (None, "code.exhausted"), ("{failed}", "code.redeemed")):
                 for whose in ((program, None, None), (program, partner, None), (program, None, endpoint)):
-                    chosen = {**owned(*whose), "status": status, "type": type_, "share": bound}
+                    chosen = {**owned(*whose), "statuses": statuses, "type": type_, "share": bound}
                     every = delivery_lists.LIST_DELIVERIES(**chosen, **bounds)
                     assert await looked_at(connection, *every) <= bound + 3 * page
-            chosen = {**owned(program, None, None), "status": None, "type": None, "share": 0}
+            chosen = {**owned(program, None, None), "statuses": None, "type": None, "share": 0}
             newest = delivery_lists.LIST_DELIVERIES(**chosen, **bounds)
             assert await looked_at(connection, *newest) <= 3 * page
             wanted: dict[str, Any] = {"program": program, "since": begin, "until": end, "until_id": _LAST}

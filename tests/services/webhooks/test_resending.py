@@ -197,6 +197,14 @@ async def test_deliveries_are_filtered(service: Service, merchant: Merchant, rec
         assert await found(f"status={status}&event_type=codes.generated") == []
         assert await found(f"status={status}&until=2020-01-01T00:00:00Z") == []
         assert await found(f"status={status}&since=2020-01-01T00:00:00Z&limit=1") == [status]
+    assert await found("status=dead,pending") == ["dead", "pending"]
+    assert await found("status=paused,succeeded") == ["succeeded"]
+    assert await found("status=paused,in_flight") == []
+    assert await found(f"message_id={first['message_id']}&status=dead,succeeded") == ["succeeded"]
+    assert await found("code=B&status=dead,succeeded") == []
+    assert await found("code=B&status=dead,pending") == ["pending"]
+    unknown = await service.send("GET", "/deliveries?status=dead,lost", merchant.partner_key)
+    assert (unknown.status, list(unknown.body["errors"])) == (422, ["status"])
     assert await found(f"message_id={first['message_id']}") == ["succeeded"]
     assert await found(f"message_id={first['message_id']}&status=dead") == []
     refused = await service.send("GET", "/deliveries?message_id=1", merchant.partner_key)
