@@ -49,6 +49,7 @@ _COMMANDS: Final = {
     "job": ("jobs:app", "Show and cancel batches, imports and bulk actions."),
     "checkout": ("checkouts:app", "Act as the shop: complete an order with codes."),
     "commission": ("commissions:app", "Show what partners earned by month, and enter payments."),
+    "stats": ("stats:app", "Count codes, redemptions and webhooks over time, and draw them."),
     "customer": ("customers:app", "Export or erase a customer's data."),
     "order": ("order_records:app", "Show orders and refused requests."),
     "webhook": (

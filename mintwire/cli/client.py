@@ -37,7 +37,7 @@ class Asked(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Answer:
-    """A response of a service, including refusals."""
+    """A response of a service, including refusals: decoded JSON, or the text of a table."""
 
     status: int
     headers: Mapping[str, str]
@@ -81,7 +81,9 @@ async def ask(method: str, url: str, **asked: Unpack[Asked]) -> Answer:
                 method, f"{url}?{urlencode(query)}" if query else url, headers=headers, json=asked.get("body")
             ) as response,
         ):
-            return Answer(response.status, response.headers, _decoded(await response.read()))
+            raw = await response.read()
+            is_table = response.content_type == "text/csv"
+            return Answer(response.status, response.headers, raw.decode() if is_table else _decoded(raw))
     except TimeoutError as error:
         raise CallFailed(f"{url} did not answer within {seconds:g} s") from error
     except (aiohttp.ClientError, ValueError) as error:
