@@ -145,7 +145,8 @@ class Shop:
         reasons = {code: refusal(reason) for code, reason in (order.outcome or {}).get("refused", {}).items()}
         is_open = is_asking and order.outcome is None
         refresh = 2 if is_open and now() - order.paid_at < _ASKING else None
-        return page("receipt", order, is_open=is_open, refresh=refresh, reasons=reasons)
+        dashboard = self._settings.dashboard_url
+        return page("receipt", order, is_open=is_open, refresh=refresh, reasons=reasons, dashboard=dashboard)
 
     async def _outcome(self, order: Order) -> dict[str, Any] | None:
         """Ask a few times, because the answer usually comes within the second."""

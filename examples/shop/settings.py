@@ -20,6 +20,7 @@ class Settings:
     redemption_url: URL
     amqp_url: URL = field(repr=False)
     database: Path
+    dashboard_url: URL | None = None
 
     @classmethod
     def read(cls) -> "Settings":
@@ -40,4 +41,5 @@ class Settings:
             redemption_url=URL(known["redemption_url"]),
             amqp_url=amqp_url,
             database=Path(known.get("database", "shop.sqlite3")),
+            dashboard_url=URL(known["dashboard_url"]) if known.get("dashboard_url") else None,
         )

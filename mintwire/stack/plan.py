@@ -85,6 +85,7 @@ class StackPlan:
             "SHOP_REDEMPTION_URL": f"http://{ports.HOST}:{self.known_port('redemption')}",
             "SHOP_AMQP_URL": self.broker_url("checkout"),
             "SHOP_DATABASE": str(self.folder.shop_database),
+            "SHOP_DASHBOARD_URL": f"http://{ports.HOST}:{self.known_port(DASHBOARD)}",
         }
         return ModuleProcess(SHOP, ["examples.shop"], environment, self.folder, port, host=ports.SHOP_HOST)
 

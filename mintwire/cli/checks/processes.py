@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from mintwire.cli.checks.findings import Finding, fine, wrong
 from mintwire.cli.config import Target
 from mintwire.stack import processes
-from mintwire.stack.folder import RECEIVER, SERVICES, StackFolder
+from mintwire.stack.folder import RECEIVER, SERVICES, SHOP, StackFolder
 from shared.clock import Clock, utc_now
 from shared.times import format_milliseconds
 
 # One crash is an accident; two within this time are a loop.
 _LATELY = timedelta(minutes=10)
-_NAMES = (*SERVICES, RECEIVER, "rabbitmq", "postgres")
+_NAMES = (*SERVICES, RECEIVER, SHOP, "rabbitmq", "postgres")
 _CHECK = "the stack's processes stay up"
 
 

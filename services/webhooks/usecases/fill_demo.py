@@ -157,7 +157,7 @@ class FillDemo:
     def _attempt(self, held: HeldDelivery, at: datetime, step: int) -> Settlement:
         target = self._targets[held.endpoint_id]
         answer = self._answer(held, at)
-        decision = decide(answer, step, held.ends_at, at, 1, self._chance.random(), target.steps)
+        decision = decide(answer, step, held.ends_at, at, throttled=1, chance=self._chance.random(), steps=target.steps)
         is_news = step > 1 or not answer.has_succeeded or self._is_judged_again(held.endpoint_id, at)
         return Settlement(held=held, target=target, answer=answer, decision=decision, is_news=is_news)
 
