@@ -54,6 +54,11 @@ SecretKey = Annotated[SecretStr, AfterValidator(_checked_secret_key)]
 SecretKeys = Annotated[SecretStr, AfterValidator(_checked_secret_keys)]
 
 
+def _text_of(value: object) -> str:
+    """Return the text of a setting: a public key is no secret, but the published one must not be accepted either."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else value if isinstance(value, str) else ""
+
+
 class DatabaseSettings(BaseSettings):
     """The settings of every service, whether or not it uses the broker; read once at start, and frozen."""
 
@@ -84,14 +89,10 @@ class DatabaseSettings(BaseSettings):
 
     def published_defaults(self) -> list[str]:
         """Return the names of the settings whose value the repository publishes."""
-        return [
-            name
-            for name in type(self).model_fields
-            if isinstance(value := getattr(self, name), SecretStr) and DEVELOPMENT_MARK in value.get_secret_value()
-        ]
+        return [name for name in type(self).model_fields if DEVELOPMENT_MARK in _text_of(getattr(self, name))]
 
     def refuse_published_defaults(self) -> None:
-        """Raise ValueError in production if a secret still has a value that the repository publishes."""
+        """Raise ValueError in production if a secret or a key still has a value that the repository publishes."""
         if self.environment == "production" and (names := self.published_defaults()):
             listed = ", ".join(names)
             raise ValueError(f"In production, these settings need their own values: {listed}.")

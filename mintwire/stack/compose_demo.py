@@ -14,7 +14,8 @@ from typing import Any
 
 from mintwire.stack.bootstrap import bootstrap, lead_links_to
 from mintwire.stack.errors import StackError
-from mintwire.stack.folder import SERVICES, SHOP, StackFolder
+from mintwire.stack.folder import CALLED, SERVICES, SHOP, StackFolder
+from mintwire.stack.guide import sign_in_lines
 
 
 async def make_demo(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -37,6 +38,7 @@ async def make_demo(environment: Mapping[str, str]) -> dict[str, Any]:
 def what_to_try(stack: Mapping[str, Any]) -> str:
     """Return the lines that guide a reader through the main flow."""
     services, program, partner = stack["services"], stack["program"], stack["partner"]
+    sign_ins = sign_in_lines(stack)
     return f"""
 Mintwire is up.
 
@@ -53,8 +55,11 @@ Mintwire is up.
 3. The partner's receiver gets the signed webhook and verifies it:
    docker compose logs receiver
 
+Dashboard: {services["dashboard"]}
+{sign_ins}
+
 More: docker compose run --rm mintwire --help
-      {", ".join(f"{services[name]}/docs" for name in SERVICES)}
+      {", ".join(f"{services[name]}/docs" for name in CALLED)}
 """
 
 

@@ -14,11 +14,7 @@ def what_next(stack: Mapping[str, Any], folder: StackFolder) -> str:
     codes, redemption, webhooks = (stack["services"][name] for name in ("codes", "redemption", "webhooks"))
     partner, program = stack["partner"]["api_key"], stack["program"]["api_key"]
     command = _command(folder)
-    sign_ins = "\n".join(
-        f"    {each['role']:<10} {each['email']}   {each['password']}"
-        for each in stack["sign_ins"]
-        if each["grade"] == "change"
-    )
+    sign_ins = sign_in_lines(stack)
     return f"""
 Mintwire is up.
 
@@ -41,6 +37,12 @@ Try:
   {command} demo fill     # 90 days of history, for lists and statistics
   {command} doctor
   {command} --help"""
+
+
+def sign_in_lines(stack: Mapping[str, Any]) -> str:
+    """Return the accounts of the dashboard that may change things, a line each."""
+    shown = [each for each in stack["sign_ins"] if each["grade"] == "change"]
+    return "\n".join(f"    {each['role']:<10} {each['email']}   {each['password']}" for each in shown)
 
 
 def how_to_stop(folder: StackFolder, *, is_in_background: bool) -> str:

@@ -20,7 +20,7 @@ from services.dashboard.api.site import USE_CASES, Site, UseCases
 from services.dashboard.api.static import PREFIX, Static
 from services.dashboard.clients.mail import Mailer
 from services.dashboard.clients.service import Services, build_services
-from services.dashboard.config import DashboardSettings
+from services.dashboard.config import DashboardSettings, read_signer
 from services.dashboard.usecases.invitations import Invitations
 from services.dashboard.usecases.manage_accounts import ManageAccounts
 from services.dashboard.usecases.manage_sessions import ManageSessions
@@ -33,7 +33,6 @@ from services.dashboard.usecases.resets import Resets
 from services.dashboard.usecases.sign_in import SignIn
 from services.dashboard.usecases.teams import ManageTeams
 from services.dashboard.usecases.viewing import FindViewer
-from shared.account_tokens import Signer
 from shared.api_keys import Credential
 from shared.clock import Clock, utc_now
 from shared.database import pool
@@ -51,7 +50,7 @@ _CONNECTIONS: Final = 100
 
 async def run(settings: DashboardSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set; then finish the requests in hand, and close in reverse order."""
-    signer = Signer.parse(settings.signing_key.get_secret_value())
+    signer = read_signer(settings.signing_key)
     async with (
         pool.connect(settings.database_url.get_secret_value(), SERVICE, settings.database_pool_size) as database,
         # Answers are never read from a cache of cookies: each call states who acts by itself.

@@ -9,11 +9,19 @@ from pydantic_settings import SettingsConfigDict
 from shared.account_tokens import Signer
 from shared.config import DatabaseSettings
 
+# Stated by a key that names no issuer itself.
+ISSUER: Final = "mintwire-dashboard"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+def read_signer(key: SecretStr) -> Signer:
+    """Return the signer of a key: a JWK with its issuer, or another form, whose issuer is ours; raises ValueError."""
+    text = key.get_secret_value().strip()
+    return Signer.parse(text) if text.startswith("{") else Signer.parse(text, ISSUER)
+
+
 def _checked_key(value: SecretStr) -> SecretStr:
-    Signer.parse(value.get_secret_value())
+    read_signer(value)
     return value
 
 
@@ -33,7 +41,7 @@ class DashboardSettings(DatabaseSettings):
     model_config = SettingsConfigDict(env_prefix="DASHBOARD_")
 
     port: int = Field(default=8000, ge=1, le=65535)
-    # A private JWK with `iss`: the services know its public half (`<SERVICE>_ACCOUNT_KEYS`).
+    # The private key that states who acts; the services know its public half (`<SERVICE>_ACCOUNT_KEYS`).
     signing_key: Annotated[SecretStr, AfterValidator(_checked_key)]
     # The address that browsers use. Cookies, links in mails and the check of the Host header depend on it.
     public_url: BaseURL = "http://127.0.0.1:8000"

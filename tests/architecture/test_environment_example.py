@@ -10,10 +10,10 @@ from pydantic_core import PydanticUndefined
 
 from mintwire.stack.compose_definitions import development_password
 from shared.broker.permissions import PERMISSIONS
-from shared.config import ServiceSettings
+from shared.config import DatabaseSettings, ServiceSettings
 from tests.architecture.source import ROOT
 
-SERVICES = ("codes", "redemption", "webhooks")
+SERVICES = ("codes", "redemption", "webhooks", "dashboard")
 # What `make run` reads: mintwire/stack/config.py.
 STACK_VARIABLES = {"STACK_DIR", "DATABASE_URL", "AMQP_URL"}
 # What mintwire/stack/compose_definitions.py reads.
@@ -21,15 +21,18 @@ DEFINITIONS_VARIABLES = {f"{user.upper()}_BROKER_PASSWORD": development_password
 COMPOSE_FILES = ("docker-compose.yml", "deploy/production.yml")
 
 _ENTRY = re.compile(r"#?([A-Z][A-Z0-9_]*)=(.*)")
-_COMPOSE_VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?")
+# A default may be JSON, with braces inside of braces.
+_COMPOSE_VARIABLE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)(?::-((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*))?")
 
 
-def _settings(service: str) -> type[ServiceSettings]:
+def _settings(service: str) -> type[DatabaseSettings]:
     module = importlib.import_module(f"services.{service}.config")
     (found,) = [
         member
         for member in vars(module).values()
-        if isinstance(member, type) and issubclass(member, ServiceSettings) and member is not ServiceSettings
+        if isinstance(member, type)
+        and issubclass(member, DatabaseSettings)
+        and member not in (DatabaseSettings, ServiceSettings)
     ]
     return found
 

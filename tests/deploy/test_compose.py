@@ -5,20 +5,29 @@ import re
 import stat
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from yarl import URL
 
 from mintwire.stack.compose_definitions import development_password
 from services.codes.config import CodesSettings
+from services.dashboard.config import read_signer
+from shared.account_tokens import AccountKeys, Acting
 from shared.broker import topology
+from shared.clock import utc_now
 from shared.config import DEVELOPMENT_MARK
 from tests.deploy.compose_files import REPOSITORY, config, run_config
 
-OURS = ("image", "migrate", "codes", "redemption", "webhooks", "demo", "receiver", "shop", "mintwire", "definitions")
-HTTP_SERVICES = {"codes": 8001, "redemption": 8002, "webhooks": 8003}
+OURS = (
+    *("image", "migrate", "codes", "redemption", "webhooks", "dashboard", "demo"),
+    *("receiver", "shop", "mintwire", "definitions"),
+)
+SERVICES = {"codes": 8001, "redemption": 8002, "webhooks": 8003}
+HTTP_SERVICES = {**SERVICES, "dashboard": 8000}
 ORIGIN = 8080
 SERVERS = ("postgres", "rabbitmq")
 PROXY = "proxy"
@@ -182,11 +191,11 @@ def test_health_is_asked_where_the_service_listens(services: dict[str, Any], nam
 
 
 def test_migrations_run_in_order_and_alone_have_the_operators_rights(services: dict[str, Any]) -> None:
-    assert "for service in codes redemption webhooks" in services["migrate"]["command"][-1]
+    assert "for service in codes redemption webhooks dashboard" in services["migrate"]["command"][-1]
     for name in HTTP_SERVICES:
         assert not [key for key in services[name]["environment"] if "ADMIN" in key]
     for name in HTTP_SERVICES:
-        for kind in ("DATABASE", "AMQP"):
+        for kind in ("DATABASE", "AMQP") if name in SERVICES else ("DATABASE",):
             assert f"{name.upper()}_ADMIN_{kind}_URL" in services["migrate"]["environment"]
 
 
@@ -194,6 +203,8 @@ def test_each_service_uses_its_own_accounts(services: dict[str, Any]) -> None:
     for name in HTTP_SERVICES:
         environment = services[name]["environment"]
         assert environment[f"{name.upper()}_DATABASE_URL"].startswith(f"postgresql://mintwire_{name}@")
+    for name in SERVICES:
+        environment = services[name]["environment"]
         assert environment[f"{name.upper()}_AMQP_URL"] == f"amqp://{name}@rabbitmq:5672/{topology.VHOST}"
         assert environment[f"{name.upper()}_BROKER_PASSWORD"] == development_password(name)
 
@@ -207,7 +218,7 @@ def test_the_receiver_is_the_one_private_host_that_webhooks_may_go_to(services: 
 @pytest.mark.parametrize("password", ["p@ss/w:rd#1?%41 $HOME'\"", "ünï+&=", "%"])
 def test_a_password_may_have_any_characters(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a part of a URL some of them would name another host, or cut it short."""
-    own = {f"{name.upper()}_{kind}_PASSWORD": password for name in HTTP_SERVICES for kind in ("DATABASE", "BROKER")}
+    own = {f"{name.upper()}_{kind}_PASSWORD": password for name in SERVICES for kind in ("DATABASE", "BROKER")}
     services = config("docker-compose.yml", environment=own)["services"]
     for name, value in services["codes"]["environment"].items():
         # Compose writes a dollar twice where it prints its configuration.
@@ -225,11 +236,19 @@ def test_development_is_the_default_and_every_default_secret_is_marked(services:
         assert environment[f"{name.upper()}_ENVIRONMENT"] == "development"
         for key, value in environment.items():
             # Where a service finds another is no secret.
-            if key.endswith(("_PASSWORD", "_TOKEN", "_KEY")):
+            if key.endswith(("_PASSWORD", "_TOKEN", "_KEY", "_ACCOUNT_KEYS")) and key != "DASHBOARD_SMTP_PASSWORD":
                 assert DEVELOPMENT_MARK in value, key
 
 
-@pytest.mark.parametrize("name", HTTP_SERVICES)
+def test_the_services_believe_the_published_dashboard(services: dict[str, Any]) -> None:
+    signer = read_signer(SecretStr(services["dashboard"]["environment"]["DASHBOARD_SIGNING_KEY"]))
+    acting, now = Acting(uuid.uuid4(), "operator", "look", "request-1"), utc_now()
+    for name in SERVICES:
+        keys = AccountKeys.parse(services[name]["environment"][f"{name.upper()}_ACCOUNT_KEYS"])
+        assert keys.read(signer.sign(acting, name, now, uuid.uuid4()), name, now) is not None
+
+
+@pytest.mark.parametrize("name", SERVICES)
 def test_the_published_key_has_the_length_of_a_key(services: dict[str, Any], name: str) -> None:
     key = services[name]["environment"][f"{name.upper()}_SECRET_KEY"]
     assert len(base64.urlsafe_b64decode(key)) == 32
@@ -239,13 +258,16 @@ def test_the_published_key_has_the_length_of_a_key(services: dict[str, Any], nam
 def test_a_service_in_production_refuses_the_published_secrets(services: dict[str, Any], name: str) -> None:
     environment = services[name]["environment"] | {f"{name.upper()}_ENVIRONMENT": "production"}
     environment["WEBHOOKS_DEVELOPMENT_HOSTS"] = ""
+    environment["DASHBOARD_PUBLIC_URL"] = "https://dashboard.shop.example"
     argv = [sys.executable, "-m", f"services.{name}", "serve"]
     done = subprocess.run(
         argv, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode != 0
     assert "In production, these settings need their own values" in done.stdout + done.stderr
-    for secret in ("database_password", "broker_password"):
+    for secret in ("database_password", "broker_password", "account_keys" if name in SERVICES else "signing_key"):
+        if secret == "broker_password" and name not in SERVICES:
+            continue
         assert secret in done.stdout + done.stderr
     assert DEVELOPMENT_MARK not in done.stdout + done.stderr  # the refusal repeats no secret
 

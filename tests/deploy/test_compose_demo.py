@@ -11,8 +11,10 @@ STACK = {
         "codes": "http://127.0.0.1:8001",
         "redemption": "http://127.0.0.1:8002",
         "webhooks": "http://127.0.0.1:8003",
+        "dashboard": "http://127.0.0.1:8000",
         "shop": "http://localhost:8004",
     },
+    "sign_ins": [{"role": "merchant", "grade": "change", "email": "merchant@demo.example", "password": "secret"}],
     "program": {"id": "program-id", "api_key": "mw_sk_program"},
     "partner": {"id": "partner-id", "api_key": "mw_sk_partner"},
 }
@@ -22,6 +24,8 @@ def test_the_reader_is_led_with_the_demo_s_own_keys_and_the_published_ports() ->
     told = what_to_try(STACK)
     assert ('curl -X POST http://127.0.0.1:8001/api/partners/codes/generate -H "X-Partner-Key: mw_sk_partner"') in told
     assert "program program-id, key mw_sk_program" in told
+    assert "Dashboard: http://127.0.0.1:8000" in told
+    assert "merchant@demo.example   secret" in told
     assert "docker compose run --rm mintwire checkout complete CODE " in told
 
 
