@@ -103,6 +103,14 @@ SELECT CASE WHEN c.counts_customers THEN w.program_id END, CASE WHEN c.counts_cu
 FROM wanted w JOIN coupon c USING (coupon_id)
 WHERE (SELECT count(*) FROM locked_bucket) >= 0
 """)
+# The first part alone.
+LOCK_ORDERS = Statement("""
+INSERT INTO orders (program_id, order_ref, created_at, touched_at)
+SELECT program_id, order_ref, $now, NULL FROM @o(program_id uuid, order_ref text)
+ORDER BY program_id, order_ref
+ON CONFLICT (program_id, order_ref) DO UPDATE SET created_at = orders.created_at WHERE false
+RETURNING program_id, order_ref
+""")
 LOCK_CUSTOMERS = """
 INSERT INTO customer_counters (coupon_id, customer_key)
 SELECT coupon_id, customer_key FROM unnest($1::uuid[], $2::text[]) AS c (coupon_id, customer_key)
@@ -178,6 +186,13 @@ async def lock(
     )
     codes = [row for row in rows if row["code_id"] is not None]
     return _locked(codes, frozenset((row["program_id"], row["order_ref"]) for row in rows if row["code_id"] is None))
+
+
+async def lock_orders(connection: Connection, orders: Sequence[OrderKey], now: datetime) -> frozenset[OrderKey]:
+    """Lock orders, each named once; return those whose rows were just created."""
+    keys = {"program_id": [order[0] for order in orders], "order_ref": [order[1] for order in orders]}
+    rows = await connection.fetch(*LOCK_ORDERS(o=keys, now=now))
+    return frozenset((row["program_id"], row["order_ref"]) for row in rows)
 
 
 async def lock_customers(connection: Connection, customers: Collection[CustomerKey]) -> None:

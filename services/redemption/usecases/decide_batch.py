@@ -19,7 +19,7 @@ from services.redemption.domain.reserving import Reserved, reserve
 from services.redemption.domain.voiding import Cancelled, cancel, void_one
 from services.redemption.store.customers import share_customers
 from services.redemption.store.history import find_reservations, read_orders
-from services.redemption.store.locks import Locked, lock, lock_customers
+from services.redemption.store.locks import Locked, lock, lock_customers, lock_orders
 from services.redemption.store.orders import delete_idle_orders
 from services.redemption.store.terms import TermsChanged
 from services.redemption.usecases.close_books import close_books
@@ -123,18 +123,18 @@ async def _lock(
     taken_back = {ask.order for ask in asks if isinstance(ask, Cancellation | VoidRequest)}
     if not taken_back and not is_again:
         locked = await lock(connection, orders, strings_of(purchases), now)
-        history = await _history(connection, orders, locked, now)
+        history = await _history(connection, orders, locked.fresh_orders, now)
         # A purchase of a partially refunded order may void its other codes. That is rare, and known only now.
         if not _changeable(history).issubset(locked.code_ids):
             raise TermsChanged
         return locked, history
     # An order's codes are known once it is locked, and every transaction locks orders before codes.
-    first = await lock(connection, orders, (), now)
-    history = await _history(connection, orders, first, now)
+    fresh_orders = await lock_orders(connection, orders, now)
+    history = await _history(connection, orders, fresh_orders, now)
     code_ids = {r.code_id for order in taken_back if order in history for r in history[order].redemptions}
     code_ids |= _changeable(history)
     locked = await lock(connection, (), strings_of(purchases), now, list(code_ids))
-    return replace(locked, fresh_orders=first.fresh_orders), history
+    return replace(locked, fresh_orders=fresh_orders), history
 
 
 def _changeable(history: Mapping[OrderKey, OrderBook]) -> set[uuid.UUID]:
@@ -157,10 +157,10 @@ def _several(asks: Sequence[Ask], history: Mapping[OrderKey, OrderBook]) -> set[
 
 
 async def _history(
-    connection: Connection, orders: Sequence[OrderKey], locked: Locked, now: datetime
+    connection: Connection, orders: Sequence[OrderKey], fresh_orders: frozenset[OrderKey], now: datetime
 ) -> dict[OrderKey, OrderBook]:
     # An order whose row was just created has no history yet.
-    old_orders = [order for order in orders if order not in locked.fresh_orders]
+    old_orders = [order for order in orders if order not in fresh_orders]
     return await read_orders(connection, old_orders, now) if old_orders else {}
 
 
