@@ -1,11 +1,12 @@
 """`/v1/commission-statements`: what partners earn by month, the lines behind it, and payments."""
 
+import re
 import uuid
 from datetime import date, datetime
 from typing import Annotated, Final
 
 from aiohttp import hdrs, web
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from services.redemption.api.commission_shapes import (
     LINE_COLUMNS,
@@ -43,14 +44,23 @@ from shared.web import (
 )
 from shared.web.files import TRAILER_TEXT, FileQuery, FileRows, stream_file
 
+_MONTH: Final = r"^[1-9][0-9]{3}-(0[1-9]|1[0-2])$"
+
+
+def _month(text: str) -> str:
+    if not re.fullmatch(_MONTH, text, re.ASCII):
+        raise ValueError("must be a month, such as 2026-11")
+    return text
+
+
+Month = Annotated[str, AfterValidator(_month), WithJsonSchema({"type": "string", "pattern": _MONTH})]
+
 
 class StatementQuery(PageQuery):
     """The statements to list; every given filter must match."""
 
     partner_id: uuid.UUID | None = None
-    month: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{3}-(0[1-9]|1[0-2])$")] | None = Field(
-        None, description="A month, as in 2026-11."
-    )
+    month: Month | None = Field(None, description="Such as 2026-11.")
 
 
 _routes = Routes(

@@ -60,7 +60,9 @@ SELECT count(*) FROM booked
 """)
 CLOSE = Statement("""
 UPDATE commission_statements SET closed_at = $now, zone = $zone
-WHERE program_id = $program_id AND month < $open_month AND closed_at IS NULL
+WHERE id = ANY (ARRAY(
+    SELECT id FROM commission_statements WHERE program_id = $program_id AND month < $open_month AND closed_at IS NULL
+    ORDER BY program_id, month LIMIT $limit))
 """)
 IS_WALKING = "SELECT EXISTS (SELECT FROM commission_walks)"
 LOCK_WALK = """
@@ -151,9 +153,11 @@ async def book(connection: Connection, program_id: uuid.UUID, zone: str, limit: 
     return booked
 
 
-async def close(connection: Connection, program_id: uuid.UUID, month: date, zone: str, now: datetime) -> int:
-    """Close all statements of a program before a month, and return how many."""
-    closing = {"program_id": program_id, "open_month": month, "zone": zone, "now": now}
+async def close(
+    connection: Connection, program_id: uuid.UUID, month: date, *, zone: str, now: datetime, limit: int
+) -> int:
+    """Close up to `limit` statements of a program before a month, and return how many."""
+    closing = {"program_id": program_id, "open_month": month, "zone": zone, "now": now, "limit": limit}
     return affected(await connection.execute(*CLOSE(**closing)))
 
 

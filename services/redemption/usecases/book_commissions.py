@@ -15,6 +15,7 @@ from shared.log import get_logger
 
 INTERVAL_SECONDS: Final = 30.0
 BOOKED_AT_ONCE: Final = 2_000
+CLOSED_AT_ONCE: Final = 1_000
 WALKED_AT_ONCE: Final = 500
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -59,22 +60,26 @@ class BookCommissions:
                 zone = await read_timezone(connection, program_id)
                 count = await ledger.book(connection, program_id, zone, BOOKED_AT_ONCE)
                 booked += count
-                if count < BOOKED_AT_ONCE:
-                    await self._close(connection, program_id, month, zone)
+                if count < BOOKED_AT_ONCE and await self._close(connection, program_id, month, zone):
                     return booked
 
-    async def _close(self, connection: Connection, program_id: uuid.UUID, known: date, zone: str) -> None:
+    async def _close(self, connection: Connection, program_id: uuid.UUID, known: date, zone: str) -> bool:
+        """Close statements of months that are over, a chunk of them; return whether that was the last."""
         if await ledger.is_walking(connection):
-            return
+            return True
         now = self.clock()
         # A program that moves west does not open a month again.
         month = max(known, open_month(now, zone))
-        closed = await ledger.close(connection, program_id, month, zone, now)
-        await ledger.move_month(connection, program_id, month, zone=zone, closes_at=closes_at(month, zone), now=now)
+        closed = await ledger.close(connection, program_id, month, zone=zone, now=now, limit=CLOSED_AT_ONCE)
+        is_last = closed < CLOSED_AT_ONCE
+        # From the first chunk on nothing is booked to these months; until the last one the program stays due.
+        due_at = closes_at(month, zone) if is_last else now
+        await ledger.move_month(connection, program_id, month, zone=zone, closes_at=due_at, now=now)
         if closed:
             get_logger().info(
                 "commission_statements_closed", program_id=str(program_id), before=month.isoformat(), statements=closed
             )
+        return is_last
 
     async def _walk(self) -> bool:
         """Write lines for the next redemptions from before an upgrade; False if there is nothing to do."""
