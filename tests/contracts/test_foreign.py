@@ -4,6 +4,7 @@ The API documents say which operations there are and what they name, in paths, q
 later is asked too, and fails here if it names something of which nothing foreign is known.
 """
 
+import asyncio
 import json
 import re
 import uuid
@@ -44,6 +45,7 @@ NAMED: Final[Mapping[str, tuple[str, ...]]] = {
     "program_id": ("PROGRAM_ID",),
     "code_order_id": ("CODE_ORDER_ID",),
     "redemption_id": ("REDEMPTION_ID",),
+    "statement_id": ("STATEMENT_ID",),
     "reservation_id": ("RESERVATION_ID",),
     "message_id": ("MESSAGE_ID",),
     "delivery_id": ("DELIVERY_ID",),
@@ -118,6 +120,12 @@ class World:
         theirs["JOB_ID"] = batch["job"]["id"]
         export = {"customer_id": theirs["CUSTOMER_ID"]}
         theirs["CUSTOMER_JOB_ID"] = (await self.got("redemption", "/v1/customers/export", program, export))["id"]
+        # It works in the background, and what it changes is nobody's request.
+        for _ in range(300):
+            job = await self.got("redemption", f"/v1/customers/jobs/{theirs['CUSTOMER_JOB_ID']}", program)
+            if job["state"] != "running":
+                break
+            await asyncio.sleep(0.1)
         await self._webhooks(program)
         mine = await self.got("codes", "/v1/programs", operator, {"name": "Mine", "link_url": "https://mine.example/"})
         key = (await self.got("codes", f"/v1/programs/{mine['id']}/keys", operator, {"name": "mine"}))["key"]

@@ -42,7 +42,7 @@ NAMES = {
     "customer_id": "CUSTOMER_ID",
 }
 # Kept by the clock, not by requests (statistics are counted again in the background).
-MOVING = re.compile(r"\.(?:outbox|pending|events_pending|instances|processes|leases|stats)")
+MOVING = re.compile(r"\.(?:outbox|pending|events_pending|instances|processes|leases|stats|commission_[lms])")
 
 
 @pytest.mark.timeout(300)
