@@ -6,7 +6,6 @@ from pydantic import Field
 
 from services.codes.api.fields import CodePrefix
 from services.codes.domain.codes import CodeStatus
-from services.codes.domain.pages import Key
 from shared.web import CursorQuery, InstantOrDate, window
 
 _SHORT: Final = "With it, a page may be short before the end: continue while there is a next cursor."
@@ -38,11 +37,3 @@ class ListedCodes(CursorQuery):
             "created_from": self.created_from,
             "created_before": self.created_before,
         }
-
-    @property
-    def last_key(self) -> Key | None:
-        """The sort key of the last code before the page; raises the 422."""
-        if self.code_prefix is None:
-            return self.last_id
-        last = self.position(str)
-        return None if last is None else last[0]

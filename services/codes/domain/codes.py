@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-from services.codes.domain.pages import Key
 from shared.canonical import canonical_code
 
 CodeStatus = Literal["active", "redeemed", "expired", "inactive"]
@@ -30,10 +29,10 @@ class IssuedCode:
 
 @dataclass(frozen=True, slots=True)
 class IssuedPage:
-    """Codes in the order of their list, and the sort key to continue after; None at the end."""
+    """Codes in the order of their list, and the id to continue after; None at the end."""
 
     codes: list[IssuedCode]
-    next_after: Key | None
+    next_after: uuid.UUID | None
 
 
 def canonical_prefix(text: str) -> str:

@@ -9,9 +9,6 @@ T = TypeVar("T")
 # Whether it waits, and its id: what waits comes first.
 Place: TypeAlias = tuple[bool, uuid.UUID]
 
-# What a list is sorted by: ids, or the canonical forms of codes.
-Key = uuid.UUID | str
-
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):

@@ -10,7 +10,6 @@ from services.codes.domain.codes import CodeStatus
 from services.codes.domain.coupons import Coupon, changed, id_in, lowered
 from services.codes.domain.errors import InvalidTerms, TermsFrozen
 from services.codes.domain.given import Metadata
-from services.codes.domain.pages import Key
 from services.codes.domain.partners import Partner
 
 _FROZEN: Final = (
@@ -145,10 +144,10 @@ class CodeFilter:
 
 @dataclass(frozen=True, slots=True)
 class CodesPage:
-    """Codes, newest first or by prefix, and the sort key to continue after; None at the end."""
+    """Codes, newest first or by prefix, and the id to continue after; None at the end."""
 
     codes: Sequence[ShownCode]
-    next_after: Key | None
+    next_after: uuid.UUID | None
 
 
 def check_code_terms(before: PromotionCode, after: PromotionCode) -> None:

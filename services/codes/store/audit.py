@@ -24,7 +24,7 @@ INSERT INTO audit_log (id, program_id, actor, action, object_type, object_id, ch
 VALUES ($id, $program_id, $actor, $action, $object_type, $object_id, $changes, $created_at)
 """)
 # One of the four branches runs, that of the narrowest given filter; the others are not even started. For the reason
-# of bounds instead of equal signs see `store.promotion_codes`.
+# of bounds instead of equal signs see `store.code_lists`.
 LIST_ENTRIES = Statement("""
 WITH scanned AS (
     (SELECT id, program_id, actor, action, object_type, object_id, changes, created_at FROM audit_log

@@ -30,7 +30,7 @@ SELECT u.id, $program_id, $coupon_id, $partner_id, u.code, u.canonical, $is_acti
 FROM @u(id uuid, code text, canonical text)
 ON CONFLICT (program_id, canonical) WHERE archived_at IS NULL DO NOTHING
 """)
-# For the reason of bounds see `store.promotion_codes`.
+# For the reason of bounds see `store.code_lists`.
 LIST_BATCH = """
 SELECT code FROM promotion_codes WHERE batch_id >= $1 AND batch_id <= $1 ORDER BY batch_id, id LIMIT $2
 """

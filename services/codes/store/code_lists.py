@@ -4,17 +4,18 @@ A page first finds ids along the index of one filter, and then looks up the rest
 
 Bounds instead of an equal sign, and an order by every column of the index: otherwise the planner would prefer to walk
 the primary key backwards and read each code on its way, which ends soon for a coupon with many codes, and never for one
-that has none among ten million. An id begins with its time, so a span of time is a span of ids.
+that has none among ten million. For the same reason a limit is a subquery, whose value the planner does not know: where
+it expects fewer rows than the limit, it would read and sort all of them. An id begins with its time, so a span of time
+is a span of ids.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from services.codes.domain.codes import CodeStatus
-from services.codes.domain.pages import Key
 from services.codes.store.pages import MOST_COUPONS, SCANNED_PER_PAGE
 from shared.bounded_counts import MOST_COUNTED, MOST_SCANNED, BoundedCount, bounded_count
 from shared.database.pool import Connection
@@ -27,23 +28,23 @@ SCAN_BY_ID = Statement("""
 (SELECT id FROM promotion_codes
  WHERE $way = 'program' AND (program_id, id) < ($program, $before) AND (program_id, id) >= ($program, $first)
    AND archived_at IS NULL
- ORDER BY program_id DESC, id DESC LIMIT $scanned)
+ ORDER BY program_id DESC, id DESC LIMIT (SELECT $scanned::bigint))
 UNION ALL
 (SELECT id FROM promotion_codes
  WHERE $way = 'coupon' AND (coupon_id, id) < ($coupon, $before) AND (coupon_id, id) >= ($coupon, $first)
    AND archived_at IS NULL
- ORDER BY coupon_id DESC, id DESC LIMIT $scanned)
+ ORDER BY coupon_id DESC, id DESC LIMIT (SELECT $scanned::bigint))
 UNION ALL
 (SELECT id FROM promotion_codes
  WHERE $way = 'customer' AND (program_id, customer_id, id) < ($program, $customer, $before)
    AND (program_id, customer_id, id) >= ($program, $customer, $first)
    AND customer_id IS NOT NULL AND archived_at IS NULL
- ORDER BY program_id DESC, customer_id DESC, id DESC LIMIT $scanned)
+ ORDER BY program_id DESC, customer_id DESC, id DESC LIMIT (SELECT $scanned::bigint))
 UNION ALL
 (SELECT id FROM promotion_codes
  WHERE $way = 'batch' AND (batch_id, id) < ($batch, $before) AND (batch_id, id) >= ($batch, $first)
    AND batch_id IS NOT NULL
- ORDER BY batch_id DESC, id DESC LIMIT $scanned)
+ ORDER BY batch_id DESC, id DESC LIMIT (SELECT $scanned::bigint))
 """)
 # Codes of a partner: for one coupon, or coupon by coupon along the index; the newest of each, then the newest of all.
 # Codes older than the last one read of a coupon with more are left to the next page: a mark says where that begins. For
@@ -91,12 +92,13 @@ SELECT s.id, false AS is_mark FROM scanned s WHERE s.is_own AND NOT EXISTS (SELE
 UNION ALL
 SELECT id, true FROM mark
 """)
-# In the order of the strings, byte by byte, as their index has them.
+# In the order of the strings, byte by byte, as their index has them. The place to continue after is an id all the same:
+# it may be that of a code which a partner must not learn.
 SCAN_BY_PREFIX = Statement("""
-SELECT id, canonical FROM promotion_codes
-WHERE program_id = $program AND canonical ~>=~ $prefix AND canonical ~<~ $end AND canonical ~>~ $after
-  AND archived_at IS NULL
-ORDER BY program_id, canonical USING ~<~ LIMIT $scanned
+SELECT id FROM promotion_codes
+WHERE program_id = $program AND canonical ~>=~ $prefix AND canonical ~<~ $end AND archived_at IS NULL
+  AND canonical ~>~ coalesce((SELECT canonical FROM promotion_codes WHERE id = $after AND program_id = $program), '')
+ORDER BY program_id, canonical USING ~<~ LIMIT (SELECT $scanned::bigint)
 """)
 # OFFSET 0 forces one lookup at a time.
 FIND_MATCHING = Statement("""
@@ -155,28 +157,27 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a list: after a sort key, without the first `offset`, at most `limit`."""
+    """A part of a list: after an id, without the first `offset`, at most `limit`."""
 
-    after: Key | None
+    after: uuid.UUID | None
     offset: int
     limit: int
 
 
 @dataclass(frozen=True, slots=True)
 class IdsPage:
-    """The ids of a part, in the order of the list, and the key to continue after; None at the end."""
+    """The ids of a part, in the order of the list, and the one to continue after; None at the end."""
 
     ids: Sequence[uuid.UUID]
-    next_after: Key | None
+    next_after: uuid.UUID | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    """Ids in the order of the list, those of their keys that are not the id itself, and where more may follow."""
+    """Ids in the order of the list, and the one after which more may follow."""
 
     ids: Sequence[uuid.UUID]
-    mark: Key | None
-    keys: Mapping[uuid.UUID, str]
+    mark: uuid.UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +195,7 @@ async def list_ids(connection: Connection, wanted: Wanted, part: Part, scanned: 
     scan = await _scan(connection, wanted, part.after, _Bounds(end + 1, max(scanned, end + 1), scanned))
     ids = await _matching(connection, wanted, scan.ids)
     shown = ids[part.offset : end]
-    if len(ids) <= end:
-        return IdsPage(shown, scan.mark)
-    return IdsPage(shown, scan.keys.get(shown[-1], shown[-1]))
+    return IdsPage(shown, scan.mark if len(ids) <= end else shown[-1])
 
 
 async def count_ids(connection: Connection, wanted: Wanted) -> BoundedCount:
@@ -207,7 +206,7 @@ async def count_ids(connection: Connection, wanted: Wanted) -> BoundedCount:
     return bounded_count(len(matching), is_whole=scan.mark is None and len(read) == len(scan.ids))
 
 
-async def _scan(connection: Connection, wanted: Wanted, after: Key | None, bounds: _Bounds) -> _Scan:
+async def _scan(connection: Connection, wanted: Wanted, after: uuid.UUID | None, bounds: _Bounds) -> _Scan:
     """Read ids along an index; where all of them match, no more than are enough."""
     bound = bounds.enough if wanted.is_exact else bounds.scanned
     if wanted.prefix is not None:
@@ -217,28 +216,30 @@ async def _scan(connection: Connection, wanted: Wanted, after: Key | None, bound
     return await _by_id(connection, wanted, after, bound)
 
 
-async def _by_id(connection: Connection, wanted: Wanted, after: Key | None, bound: int) -> _Scan:
+async def _by_id(connection: Connection, wanted: Wanted, after: uuid.UUID | None, bound: int) -> _Scan:
     values = {"customer": wanted.customer_id, "batch": wanted.batch_id, "way": _way(wanted), "scanned": bound}
     owner = {"program": wanted.program_id, "coupon": wanted.coupon_id}
     rows = await connection.fetch(*SCAN_BY_ID(**owner, **_span(wanted, after), **values))
-    ids = [row["id"] for row in rows]
-    return _Scan(ids, ids[-1] if len(ids) == bound else None, {})
+    return _scan_of(rows, bound)
 
 
-async def _of_partner(connection: Connection, wanted: Wanted, after: Key | None, bounds: _Bounds) -> _Scan:
+async def _of_partner(connection: Connection, wanted: Wanted, after: uuid.UUID | None, bounds: _Bounds) -> _Scan:
     owner = {"program": wanted.program_id, "partner": wanted.partner_id, "coupon": wanted.coupon_id}
     sizes = {**asdict(bounds), "most_coupons": MOST_COUPONS}
     rows = await connection.fetch(*SCAN_OF_PARTNER(**owner, **_span(wanted, after), **sizes))
     ids = sorted((row["id"] for row in rows if not row["is_mark"]), reverse=True)
-    return _Scan(ids, next((row["id"] for row in rows if row["is_mark"]), None), {})
+    return _Scan(ids, next((row["id"] for row in rows if row["is_mark"]), None))
 
 
-async def _by_prefix(connection: Connection, wanted: Wanted, after: Key | None, bound: int) -> _Scan:
+async def _by_prefix(connection: Connection, wanted: Wanted, after: uuid.UUID | None, bound: int) -> _Scan:
     prefix = wanted.prefix or ""
-    span = {"prefix": prefix, "end": prefix + _LAST_CHARACTER, "after": after or "", "scanned": bound}
-    rows = await connection.fetch(*SCAN_BY_PREFIX(program=wanted.program_id, **span))
-    keys = {row["id"]: row["canonical"] for row in rows}
-    return _Scan(list(keys), rows[-1]["canonical"] if len(rows) == bound else None, keys)
+    span = {"prefix": prefix, "end": prefix + _LAST_CHARACTER, "after": after, "scanned": bound}
+    return _scan_of(await connection.fetch(*SCAN_BY_PREFIX(program=wanted.program_id, **span)), bound)
+
+
+def _scan_of(rows: Sequence[Any], bound: int) -> _Scan:
+    ids = [row["id"] for row in rows]
+    return _Scan(ids, ids[-1] if len(ids) == bound else None)
 
 
 async def find_matching(connection: Connection, wanted: Wanted, ids: Sequence[uuid.UUID]) -> Sequence[uuid.UUID]:
@@ -252,9 +253,9 @@ async def _matching(connection: Connection, wanted: Wanted, ids: Sequence[uuid.U
     return ids if wanted.is_exact or not ids else await find_matching(connection, wanted, ids)
 
 
-def _span(wanted: Wanted, after: Key | None) -> dict[str, Any]:
+def _span(wanted: Wanted, after: uuid.UUID | None) -> dict[str, Any]:
     """Return the bounds of ids: older than `after`, and made within the span of time."""
-    first, before = FIRST_ID, after if isinstance(after, uuid.UUID) else LAST_ID
+    first, before = FIRST_ID, after or LAST_ID
     if wanted.created_from is not None:
         first = earliest_id(wanted.created_from - _TOLERANCE)
     if wanted.created_before is not None:

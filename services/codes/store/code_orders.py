@@ -39,7 +39,7 @@ UPDATE code_orders SET state = $state, reason = $reason, decided_by = $decided_b
 WHERE id = $id
 """)
 # One of the four branches runs, that of the narrowest given filter. For the reason of bounds see
-# `store.promotion_codes`; OFFSET 0 forces the look-up by reference. The mark is the last order that was looked at, if
+# `store.code_lists`; OFFSET 0 forces the look-up by reference. The mark is the last order that was looked at, if
 # there may be more.
 LIST_CODE_ORDERS = Statement("""
 WITH scanned AS MATERIALIZED (

@@ -64,24 +64,24 @@ FIND_BY_UUID_CODE = "SELECT id FROM coupons WHERE program_id = $1 AND uuid_code 
 FIND_BY_EXTERNAL_ID = """
 SELECT id FROM coupons WHERE program_id = $1 AND external_id = $2 AND archived_at IS NULL
 """
-# One of the branches runs, that of the narrowest given filter. Why by bounds: see `store.promotion_codes`.
+# One of the branches runs, that of the narrowest given filter. Why by bounds: see `store.code_lists`.
 LIST_COUPONS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, external_id, name, is_active FROM coupons
      WHERE $way = 'external_id' AND program_id = $program AND external_id = $external_id AND external_id IS NOT NULL
        AND archived_at IS NULL AND id < $before
-     LIMIT $scanned)
+     LIMIT (SELECT $scanned::bigint))
     UNION ALL
     (SELECT id, external_id, name, is_active FROM coupons
      WHERE $way = 'name' AND (program_id, name, id) < ($program, $name, $before)
        AND (program_id, name) >= ($program, $name)
        AND (program_id, name, id) > ($program, $name, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
-     ORDER BY program_id DESC, name DESC, id DESC LIMIT $scanned)
+     ORDER BY program_id DESC, name DESC, id DESC LIMIT (SELECT $scanned::bigint))
     UNION ALL
     (SELECT id, external_id, name, is_active FROM coupons
      WHERE $way = 'program' AND (program_id, id) < ($program, $before) AND program_id >= $program
        AND (program_id, id) > ($program, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
-     ORDER BY program_id DESC, id DESC LIMIT $scanned)
+     ORDER BY program_id DESC, id DESC LIMIT (SELECT $scanned::bigint))
 ), chosen AS (
     SELECT id FROM scanned
     WHERE ($external_id::text IS NULL OR external_id = $external_id) AND ($name::text IS NULL OR name = $name)
@@ -95,7 +95,7 @@ SELECT (array_agg(id ORDER BY id))[1], true FROM scanned HAVING count(*) = $scan
 # Archiving a coupon waits for those who are adding codes to it, and vice versa.
 LOCK_COUPON = "SELECT id FROM coupons WHERE program_id = $1 AND id = $2 FOR UPDATE"
 SHARE_COUPON = "SELECT id FROM coupons WHERE program_id = $1 AND id = $2 AND archived_at IS NULL FOR KEY SHARE"
-# Codes are locked before their coupon, as when uses are recorded. Why by bounds: see `store.promotion_codes`.
+# Codes are locked before their coupon, as when uses are recorded. Why by bounds: see `store.code_lists`.
 LOCK_CODES = """
 SELECT id FROM promotion_codes WHERE coupon_id >= $1 AND coupon_id <= $1 AND archived_at IS NULL
 ORDER BY coupon_id, id LIMIT $2 FOR NO KEY UPDATE

@@ -27,7 +27,7 @@ SELECT id, program_id, kind, state, coupon_id, spec, position, requested, proces
        refused, failure, fence, attempts, actor, key_id, created_at, started_at, finished_at
 FROM jobs WHERE id = ANY ($1::uuid[]) AND program_id = $2 ORDER BY id DESC
 """
-# For the reason of bounds see `store.promotion_codes`.
+# For the reason of bounds see `store.code_lists`.
 LIST_JOBS = Statement("""
 WITH scanned AS MATERIALIZED (
     SELECT id, kind, state FROM jobs WHERE (program_id, id) < ($program, $before) AND program_id >= $program

@@ -56,19 +56,19 @@ SELECT id, program_id, name, first_name, last_name, email, status, code_prefix A
 FROM partners WHERE id = $1 AND ($2::uuid IS NULL OR program_id = $2) AND archived_at IS NULL
 FOR NO KEY UPDATE
 """
-# By the address, which only one partner has, or along the program's. Why by bounds: see `store.promotion_codes`. The id
+# By the address, which only one partner has, or along the program's. Why by bounds: see `store.code_lists`. The id
 # in the lower bound keeps the planner from reading and sorting all partners by another index.
 LIST_PARTNERS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id, status FROM partners
      WHERE $email::text IS NOT NULL AND program_id = $program AND email_canonical = $email AND archived_at IS NULL
        AND id < $before
-     LIMIT $scanned)
+     LIMIT (SELECT $scanned::bigint))
     UNION ALL
     (SELECT id, status FROM partners
      WHERE $email::text IS NULL AND (program_id, id) < ($program, $before) AND program_id >= $program
        AND (program_id, id) > ($program, '00000000-0000-0000-0000-000000000000') AND archived_at IS NULL
-     ORDER BY program_id DESC, id DESC LIMIT $scanned)
+     ORDER BY program_id DESC, id DESC LIMIT (SELECT $scanned::bigint))
 ), chosen AS (
     SELECT id FROM scanned WHERE $status::text IS NULL OR status = $status ORDER BY id DESC LIMIT $limit
 )

@@ -19,7 +19,7 @@ UPDATE partners SET quota_granted = $granted, quota_adjusted = $adjusted, quota_
        quota_refunded = $refunded
 FROM entry WHERE id = entry.partner_id
 """)
-# For the reason of bounds see `store.promotion_codes`.
+# For the reason of bounds see `store.code_lists`.
 LIST_LEDGER = """
 SELECT id, kind, amount, code_ids, actor, reason, created_at, code_order_id
 FROM quota_ledger WHERE (partner_id, id) < ($1, $2) AND partner_id >= $1

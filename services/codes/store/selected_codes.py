@@ -16,7 +16,7 @@ from shared.known_ids import FIRST_ID
 # Unused branches and null parameters drop out of a plan made for these parameters; a generic plan would have to keep
 # them all.
 PLAN_FOR_THESE = "SET LOCAL plan_cache_mode = 'force_custom_plan'"
-# For the reason of bounds instead of equal signs see `store.promotion_codes`.
+# For the reason of bounds instead of equal signs see `store.code_lists`.
 NEXT_COUPON = """
 (SELECT id, uuid_code FROM coupons WHERE $3::uuid IS NOT NULL AND id = $3 AND program_id = $1 AND id >= $2)
 UNION ALL
@@ -24,7 +24,7 @@ UNION ALL
  WHERE $3::uuid IS NULL AND (program_id, id) >= ($1, $2) AND program_id <= $1 ORDER BY program_id, id LIMIT 1)
 """
 # One of the branches runs, that of the narrowest given filter. For the reason of bounds instead of equal signs see
-# `store.promotion_codes`; a string or an external id has at most one live code.
+# `store.code_lists`; a string or an external id has at most one live code.
 PAGE_OF_IDS = Statement("""
 WITH scanned AS MATERIALIZED (
     (SELECT id FROM promotion_codes

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from services.codes.domain.codes import IssuedCode, IssuedPage
 from services.codes.domain.coupons import id_in
 from services.codes.domain.errors import Missing
-from services.codes.domain.pages import Key
 from services.codes.domain.promotion_codes import CodeFilter
 from services.codes.store import codes
 from services.codes.store.code_lists import Part
@@ -25,8 +24,10 @@ class ReadCodes:
     database: Database
     clock: Clock
 
-    async def __call__(self, program_id: uuid.UUID, wanted: CodeFilter, after: Key | None, limit: int) -> IssuedPage:
-        """Return up to `limit` codes of the filter's partner after a sort key; a page may be short before the end."""
+    async def __call__(
+        self, program_id: uuid.UUID, wanted: CodeFilter, after: uuid.UUID | None, limit: int
+    ) -> IssuedPage:
+        """Return up to `limit` codes of the filter's partner after an id; a page may be short."""
         now = self.clock()
         async with self.database.connection() as connection:
             page = await find_page(connection, program_id, wanted, Part(after, 0, limit), now)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.codes.domain.errors import Missing
-from services.codes.domain.pages import Key
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, CodesPage, PromotionCode, ShownCode
 from services.codes.store import coupons, partners, programs, promotion_codes
 from services.codes.store.code_lists import Part
@@ -23,9 +22,9 @@ class ReadPromotionCodes:
     clock: Clock
 
     async def __call__(
-        self, program_id: uuid.UUID, wanted: CodeFilter, after: Key | None, offset: int, limit: int
+        self, program_id: uuid.UUID, wanted: CodeFilter, after: uuid.UUID | None, offset: int, limit: int
     ) -> CodesPage:
-        """Return up to `limit` matching live codes after a sort key, without the first `offset`.
+        """Return up to `limit` matching live codes after the one with an id, without the first `offset`.
 
         Newest first, or with a prefix in the order of the strings; a page may be short before the end.
         """

@@ -47,20 +47,20 @@ WITH scanned AS MATERIALIZED (
         SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
         WHERE $way = 'order' AND program_id = $program_id AND order_ref = $order_ref OFFSET 0) of_order
      WHERE occurred_at >= $since AND (occurred_at, id) < ($before, $before_id)
-     ORDER BY occurred_at DESC, id DESC LIMIT $scanned)
+     ORDER BY occurred_at DESC, id DESC LIMIT (SELECT $scanned::bigint))
     UNION ALL
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
      WHERE $way = 'customer'
        AND (program_id, customer_key, occurred_at, id) < ($program_id, $customer_key, $before, $before_id)
        AND (program_id, customer_key, occurred_at) >= ($program_id, $customer_key, $since) AND customer_key IS NOT NULL
-     ORDER BY program_id DESC, customer_key DESC, occurred_at DESC, id DESC LIMIT $scanned)
+     ORDER BY program_id DESC, customer_key DESC, occurred_at DESC, id DESC LIMIT (SELECT $scanned::bigint))
     UNION ALL
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
      WHERE $way = 'coupon' AND (coupon_id, occurred_at, id) < ($coupon_id, $before, $before_id)
        AND (coupon_id, occurred_at) >= ($coupon_id, $since)
        AND $program_id = (SELECT program_id FROM redemptions WHERE coupon_id >= $coupon_id AND coupon_id <= $coupon_id
                  ORDER BY coupon_id, occurred_at, id LIMIT 1)
-     ORDER BY coupon_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
+     ORDER BY coupon_id DESC, occurred_at DESC, id DESC LIMIT (SELECT $scanned::bigint))
     UNION ALL
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
      WHERE $way = 'partner' AND (partner_id, occurred_at, id) < ($partner_id, $before, $before_id)
@@ -69,18 +69,18 @@ WITH scanned AS MATERIALIZED (
        AND $program_id = (SELECT program_id FROM redemptions WHERE partner_id >= $partner_id
        AND partner_id <= $partner_id
                  ORDER BY partner_id, occurred_at, id LIMIT 1)
-     ORDER BY partner_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
+     ORDER BY partner_id DESC, occurred_at DESC, id DESC LIMIT (SELECT $scanned::bigint))
     UNION ALL
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
      WHERE $way = 'voided' AND (program_id, occurred_at, id) < ($program_id, $before, $before_id)
        AND (program_id, occurred_at) >= ($program_id, $since)
        AND voided_at IS NOT NULL
-     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
+     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT (SELECT $scanned::bigint))
     UNION ALL
     (SELECT id, order_ref, code_id, coupon_id, partner_id, customer_key, voided_at, occurred_at FROM redemptions
      WHERE $way = 'program' AND (program_id, occurred_at, id) < ($program_id, $before, $before_id)
        AND (program_id, occurred_at) >= ($program_id, $since)
-     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
+     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT (SELECT $scanned::bigint))
 ), chosen AS (
     SELECT id, occurred_at FROM scanned
     WHERE ($order_ref::text IS NULL OR order_ref = $order_ref) AND ($coupon_id::uuid IS NULL OR coupon_id = $coupon_id)

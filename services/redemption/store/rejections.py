@@ -40,26 +40,26 @@ WITH scanned AS MATERIALIZED (
             occurred_at, last_occurred_at FROM rejections
      WHERE $way = 'order' AND (program_id, order_ref, occurred_at, id) < ($program_id, $order_ref, $before, $before_id)
        AND (program_id, order_ref, occurred_at) >= ($program_id, $order_ref, $since)
-     ORDER BY program_id DESC, order_ref DESC, occurred_at DESC, id DESC LIMIT $scanned)
+     ORDER BY program_id DESC, order_ref DESC, occurred_at DESC, id DESC LIMIT (SELECT $scanned::bigint))
     UNION ALL
     (SELECT id, order_ref, door, code, canonical, code_id, partner_id, reason, detail, source, event_id, times,
             occurred_at, last_occurred_at FROM rejections
      WHERE $way = 'code' AND (program_id, canonical, occurred_at, id) < ($program_id, $canonical, $before, $before_id)
        AND (program_id, canonical, occurred_at) >= ($program_id, $canonical, $since)
-     ORDER BY program_id DESC, canonical DESC, occurred_at DESC, id DESC LIMIT $scanned)
+     ORDER BY program_id DESC, canonical DESC, occurred_at DESC, id DESC LIMIT (SELECT $scanned::bigint))
     UNION ALL
     (SELECT id, order_ref, door, code, canonical, code_id, partner_id, reason, detail, source, event_id, times,
             occurred_at, last_occurred_at FROM rejections
      WHERE $way = 'partner'
        AND (program_id, partner_id, occurred_at, id) < ($program_id, $partner_id, $before, $before_id)
        AND (program_id, partner_id, occurred_at) >= ($program_id, $partner_id, $since) AND partner_id IS NOT NULL
-     ORDER BY program_id DESC, partner_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
+     ORDER BY program_id DESC, partner_id DESC, occurred_at DESC, id DESC LIMIT (SELECT $scanned::bigint))
     UNION ALL
     (SELECT id, order_ref, door, code, canonical, code_id, partner_id, reason, detail, source, event_id, times,
             occurred_at, last_occurred_at FROM rejections
      WHERE $way = 'program' AND (program_id, occurred_at, id) < ($program_id, $before, $before_id)
        AND (program_id, occurred_at) >= ($program_id, $since)
-     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT $scanned)
+     ORDER BY program_id DESC, occurred_at DESC, id DESC LIMIT (SELECT $scanned::bigint))
 ), chosen AS (
     SELECT * FROM scanned
     WHERE ($order_ref::text IS NULL OR order_ref = $order_ref) AND ($canonical::text IS NULL OR canonical = $canonical)

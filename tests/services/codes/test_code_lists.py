@@ -1,5 +1,6 @@
 """The filters of all lists of codes: each finds what a plain model finds, on every page, along an index."""
 
+import base64
 import json
 import uuid
 from collections.abc import Callable
@@ -264,6 +265,26 @@ async def test_a_cursor_goes_with_its_own_filters_only(service: Service, shelf: 
         assert (refused.status, list(refused.body["errors"])) == (422, ["cursor"]), (made_for, used_for)
     # Another spelling of a prefix is the same filter.
     assert (await page(f"code_prefix=A0-ME&cursor={cursor(await page('code_prefix=aome'))}")).status == 200
+
+
+async def test_no_cursor_tells_a_partner_the_code_of_another(
+    service: Service, shelf: Shelf, database: Database
+) -> None:
+    """Anyone who knows a code can redeem it, so a page that ends among foreign codes must not name them."""
+    connection = await asyncpg.connect(database.admin, server_settings={"search_path": "codes"})
+    await connection.execute(
+        "INSERT INTO promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, created_at, updated_at)"
+        " SELECT gen_random_uuid(), $1, $2, $3, 'FOREIGN' || n, 'F0RE1GN' || n, now(), now()"
+        " FROM generate_series(1, 1500) AS n",
+        *(uuid.UUID(each) for each in (shelf.program.id, shelf.coupons[0], shelf.other.id)),
+    )
+    await connection.close()
+    page = await service.send("GET", "/api/partners/codes?code_prefix=foreign", shelf.partner.key)
+    assert page.body["codes"] == []
+    cursor = page.body["next_cursor"]
+    assert "F0RE1GN" not in base64.urlsafe_b64decode(cursor + "==").decode()
+    last = await service.send("GET", f"/api/partners/codes?code_prefix=foreign&cursor={cursor}", shelf.partner.key)
+    assert (last.body["codes"], last.body["next_cursor"]) == ([], None)
 
 
 async def test_nothing_is_counted_unless_asked_for(service: Service, shelf: Shelf) -> None:

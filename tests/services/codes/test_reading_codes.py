@@ -11,7 +11,6 @@ import pytest
 
 from services.codes.domain.code_selection import CodeSelection, Place
 from services.codes.domain.codes import CodeStatus
-from services.codes.domain.pages import Key
 from services.codes.store import audit, batches, code_lists, coupons, promotion_codes, selected_codes
 from services.codes.store.code_lists import Part, Wanted, list_ids
 from services.codes.store.codes import FIND_CODE, FIND_REFERENCE, READ_ISSUED, read_issued
@@ -40,7 +39,7 @@ async def test_pages_by_status_look_at_few_codes_each_and_together_at_all(servic
     async with service.pool.connection() as connection:
         await connection.execute(REDEEM, expected)
         found: list[str] = []
-        after: Key | None = None
+        after: uuid.UUID | None = None
         pages = 0
         while True:
             page = await list_ids(connection, wanted, Part(after, 0, 1), scanned=3)
@@ -109,7 +108,7 @@ async def test_a_list_of_nothing_looks_at_nothing(service: Service, database: Da
     most: dict[str, Any] = {"most_coupons": 50, "most_other": 1000, "enough": 16}
     by_id, of_partner = code_lists.SCAN_BY_ID, code_lists.SCAN_OF_PARTNER
     nothing: dict[str, Any] = {"coupon": None, "customer": None, "batch": None}
-    by_prefix: dict[str, Any] = {"prefix": "NONE", "end": "NONEZ", "after": "", "scanned": 1000}
+    by_prefix: dict[str, Any] = {"prefix": "NONE", "end": "NONEZ", "after": None, "scanned": 1000}
     connection = await asyncpg.connect(database.admin, server_settings={"search_path": "codes"})
     try:
         await connection.execute(FILL, program.id, coupon, partner.id)
@@ -280,7 +279,7 @@ async def test_a_partner_s_codes_are_listed_once_however_many_coupons_it_has(
             filters = [replace(own, status=status), replace(own, is_active=is_active)]
             for wanted in filters[: 1 if status == "redeemed" else 2]:
                 found: list[int] = []
-                after: Key | None = None
+                after: uuid.UUID | None = None
                 while True:
                     page = await list_ids(connection, wanted, Part(after, 0, 4), scanned)
                     found += [each.int & 0xFFFF for each in page.ids]

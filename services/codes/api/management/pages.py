@@ -1,12 +1,12 @@
 """Lists of the coupon API: numbered pages with links, as its clients know them, and a cursor as well."""
 
+import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from services.codes.domain.pages import Key
 from shared.bounded_counts import BoundedCount
 from shared.web import (
     CountMembers,
@@ -72,10 +72,10 @@ def numbered_page(
     request: Request,
     query: NumberedQuery,
     items: Sequence[ResponseModel],
-    next_after: Key | None,
+    next_after: uuid.UUID | None,
     count: BoundedCount | None = None,
 ) -> web.Response:
-    """Answer with a page; `next_after` is the sort key after which the next one begins, None at the end."""
+    """Answer with a page; `next_after` is the id after which the next one begins, None at the end."""
     cursor = query.cursor_after(next_after) if next_after else None
     url = request.url
     number = None if query.cursor is not None else query.page or 1

@@ -129,7 +129,7 @@ async def list_all(request: Request) -> web.StreamResponse:
         **query.filters,
     )
     read_codes = use_cases(request).read_promotion_codes
-    page = await read_codes(request.program_id, wanted, query.last_key, query.offset, query.limit)
+    page = await read_codes(request.program_id, wanted, query.last_id, query.offset, query.limit)
     count = await read_codes.count(request.program_id, wanted) if query.count else None
     return numbered_page(request, query, [promotion_code_data(code) for code in page.codes], page.next_after, count)
 

@@ -190,7 +190,7 @@ async def list_codes(request: Request) -> web.StreamResponse:
     wanted = CodeFilter(
         partner_id=request.partner_id, reference=query.reference, external_id=query.external_id, **query.filters
     )
-    page = await read_codes(request.program_id, wanted, query.last_key, query.limit)
+    page = await read_codes(request.program_id, wanted, query.last_id, query.limit)
     count = await read_codes.count(request.program_id, wanted) if query.count else None
     return json_response(
         {

@@ -63,7 +63,7 @@ async def query(request: Request) -> web.StreamResponse:
         now = utc_now()
         return [query_coupon(coupon, now) for coupon in page.items], page.next_after
 
-    return await array(request, asked, asked.last_id, read)
+    return await array(request, asked, read)
 
 
 async def _one(request: Request, asked: CouponsQuery) -> ShownCoupon:

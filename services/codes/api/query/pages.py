@@ -1,14 +1,14 @@
 """The bases of the query API's models: members in camel case; and lists as bare arrays, complete or in pages."""
 
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 from aiohttp import hdrs, web
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from services.codes.api.fields import FlaggedRequest
-from services.codes.domain.pages import Key
 from shared.web import (
     CursorQuery,
     QueryInt,
@@ -18,7 +18,6 @@ from shared.web import (
 )
 
 MOST: Final = 250
-K = TypeVar("K", bound=Key)
 
 
 class CamelRequest(FlaggedRequest):
@@ -49,17 +48,17 @@ class CamelPage(CursorQuery):
         return self.limit is not None or self.cursor is not None
 
 
-# Reads up to N items after a sort key, and the key to continue after; None at the end.
-Read = Callable[[K | None, int], Awaitable[tuple[Sequence[ResponseModel], K | None]]]
+# Reads up to N items after an id, and the id to continue after; None at the end.
+Read = Callable[[uuid.UUID | None, int], Awaitable[tuple[Sequence[ResponseModel], uuid.UUID | None]]]
 
 
-async def array(request: Request, asked: CamelPage, after: K | None, read: Read[K]) -> web.StreamResponse:
+async def array(request: Request, asked: CamelPage, read: Read) -> web.StreamResponse:
     """Answer with a bare array: the whole list, or with `limit` a page whose `Link` header leads to the next one.
 
     The whole list is sent as it is read, page by page, so that it needs little memory and no connection waits for the
     client. Items created meanwhile are not in it.
     """
-    items, following = await read(after, asked.limit or MOST)
+    items, following = await read(asked.last_id, asked.limit or MOST)
     if following is None or asked.is_page:
         headers: dict[str, str] = {}
         if following is not None:

@@ -21,7 +21,6 @@ from services.codes.api.query.requests import (
 )
 from services.codes.api.query.words import CODE_WORDS
 from services.codes.domain.coupons import CouponRef, id_in
-from services.codes.domain.pages import Key
 from services.codes.domain.promotion_codes import CodeFilter, CodeRef, ShownCode
 from shared.clock import utc_now
 from shared.idempotency import Once
@@ -80,14 +79,14 @@ async def query(request: Request) -> web.StreamResponse:
         **asked.filters,
     )
 
-    async def read(after: Key | None, limit: int) -> tuple[list[PromotionalCode], Key | None]:
+    async def read(after: uuid.UUID | None, limit: int) -> tuple[list[PromotionalCode], uuid.UUID | None]:
         page = await use_cases(request).read_promotion_codes(request.program_id, wanted, after, 0, limit)
         now = utc_now()
         return [promotional_code(code, now) for code in page.codes], page.next_after
 
     if not asked.is_for_one:
-        return await array(request, asked, asked.last_key, read)
-    codes, _ = await read(asked.last_key, 1)
+        return await array(request, asked, read)
+    codes, _ = await read(asked.last_id, 1)
     if not codes:
         named = {"id": asked.id, "code": asked.code, "externalId": asked.external_id}
         given = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
