@@ -10,6 +10,7 @@ from services.webhooks.consumers import read_event
 from services.webhooks.domain.events import IncomingEvent
 from services.webhooks.usecases.create_endpoint import CreateEndpoint
 from services.webhooks.usecases.fill_demo import FillDemo
+from services.webhooks.usecases.read_stats import add_up_stats
 from shared.broker.demo_events import read_batches
 from shared.clock import utc_now
 from shared.config import decode_secret_keys
@@ -45,6 +46,7 @@ async def fill(settings: WebhooksSettings, ask: DemoAsk, events: Path) -> str:
         made = 0
         for together in _within(incoming, _SPAN):
             made += await demo(together)
+        await add_up_stats(database)()
     return f"{made} deliveries"
 
 

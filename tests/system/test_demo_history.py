@@ -13,6 +13,9 @@ import pytest
 from tests.servers import ROOT
 from tests.system.stack import Stack
 
+# The first test waits for the stack, and for its history.
+pytestmark = pytest.mark.timeout(300)
+
 ARGUMENTS = ("demo", "fill", "--days", "30", "--codes", "900")
 
 QUOTAS = """
@@ -70,6 +73,18 @@ JOIN webhooks.messages m ON m.id = d.message_id AND m.format = d.format
 LEFT JOIN webhooks.dead_letters l ON l.delivery_id = d.id
 WHERE e.program_id = $1 AND e.url LIKE 'https://%.example/%'
 """
+DELIVERY_STATS = """
+SELECT s.*, f.*, t.* FROM (
+    SELECT sum(deliveries) AS deliveries, sum(succeeded) AS succeeded, sum(dead) AS dead, sum(answers_2xx) AS answers,
+           sum(unanswered) AS unanswered, sum(first_tries) AS first_tries
+    FROM webhooks.stats_totals WHERE endpoint_id = ANY ($1) AND slice = 3 AND level = $2) s, (
+    SELECT count(*) AS made, count(*) FILTER (WHERE status = 'succeeded') AS arrived,
+           count(*) FILTER (WHERE status = 'dead') AS given_up
+    FROM webhooks.deliveries WHERE endpoint_id = ANY ($1)) f, (
+    SELECT count(*) FILTER (WHERE a.status = 204) AS answered, count(*) FILTER (WHERE a.status IS NULL) AS silent,
+           count(*) FILTER (WHERE a.number = 1) AS first
+    FROM webhooks.attempts a JOIN webhooks.deliveries d ON d.id = a.delivery_id WHERE d.endpoint_id = ANY ($1)) t
+"""
 REDEEMED = """
 SELECT count(*) AS n FROM redemption.redemptions r JOIN codes.partners p ON p.id = r.partner_id
 WHERE r.program_id = $1 AND p.code_prefix IN ('NORTH', 'LUMEN')
@@ -79,7 +94,7 @@ WHERE r.program_id = $1 AND p.code_prefix IN ('NORTH', 'LUMEN')
 @pytest.fixture(scope="module")
 def filled(stack: Stack) -> Iterator[str]:
     """The demo program with its history."""
-    stack.mintwire(*ARGUMENTS, seconds=110)
+    stack.mintwire(*ARGUMENTS, seconds=180)
     return stack.told["program"]["id"]  # type: ignore[no-any-return]
 
 
@@ -153,6 +168,19 @@ async def test_every_redemption_was_told_once_and_a_night_went_wrong(stack: Stac
     assert [row for row in rows if row["status"] == "dead"]
 
 
+@pytest.mark.parametrize("level", [0, 1, 2])
+async def test_statistics_of_webhooks_are_the_sums_of_the_facts(stack: Stack, filled: str, level: int) -> None:
+    sql = "SELECT id FROM webhooks.endpoints WHERE program_id = $1 AND url LIKE 'https://%.example/%'"
+    endpoints = [row["id"] for row in await stack.rows(sql, filled)]
+    found = await one(stack, DELIVERY_STATS, endpoints, level)
+    assert found["deliveries"] == found["made"] > 100
+    assert found["succeeded"] == found["arrived"]
+    assert found["dead"] == found["given_up"] > 0
+    assert found["answers"] == found["answered"]
+    assert found["unanswered"] == found["silent"] > 0
+    assert found["first_tries"] == found["first"] == found["made"]
+
+
 async def test_the_demo_s_own_receiver_got_none_of_it(stack: Stack, filled: str) -> None:
     """It would have got hundreds of webhooks at once."""
     received = (stack.folder / "received-webhooks.jsonl").read_text()
@@ -171,7 +199,7 @@ async def test_nothing_of_it_waits_to_be_published(stack: Stack, filled: str) ->
 
 async def test_a_repeat_adds_nothing_and_another_history_is_refused(stack: Stack, filled: str) -> None:
     before = await one(stack, REDEMPTION_STATS, filled, 0)
-    assert json.loads(stack.mintwire(*ARGUMENTS, "--json", seconds=110))["codes"] == 900
+    assert json.loads(stack.mintwire(*ARGUMENTS, "--json", seconds=180))["codes"] == 900
     assert await one(stack, REDEMPTION_STATS, filled, 0) == before
     stack.mintwire("demo", "fill", "--days", "31", seconds=60, statuses=[1])
 
