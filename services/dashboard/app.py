@@ -9,11 +9,10 @@ from typing import Final
 import aiohttp
 from aiohttp import hdrs, web
 
-from services.dashboard.api.accounts_api import ACCOUNTS
 from services.dashboard.api.budgets import Budgets
 from services.dashboard.api.errors import translate
 from services.dashboard.api.rendering import Renderer
-from services.dashboard.api.routes import PAGES
+from services.dashboard.api.routes import PAGES, ROUTES
 from services.dashboard.api.security import Origin
 from services.dashboard.api.serving import PageEndpoint, serve_static, unmatched
 from services.dashboard.api.site import USE_CASES, Site, UseCases
@@ -132,7 +131,7 @@ def build_app(site: Site, ready: Ready, operator_token: str | None) -> web.Appli
     """Wire the HTTP side; does no I/O."""
     app = build_application(
         SERVICE,
-        ACCOUNTS.all,
+        ROUTES,
         authenticate=_no_keys,
         ready=ready,
         title="Mintwire dashboard",

@@ -32,10 +32,9 @@ def localized(services: Mapping[str, int], listeners: Mapping[int, int]) -> str:
     """Return the configuration for services at ports of this machine, instead of Docker's names."""
     text = (FOLDER / "haproxy.cfg").read_text()
     text = text.replace("/usr/local/etc/haproxy", str(FOLDER)).replace(" resolvers docker init-addr none", "")
-    for name, port in services.items():
-        text, count = re.subn(
-            rf"server-template {name}- \d+ {name}:{_SERVICES[name]}", f"server {name}-1 127.0.0.1:{port}", text
-        )
+    for name, port in _SERVICES.items():
+        at = f"server {name}-1 127.0.0.1:{services[name]}"
+        text, count = re.subn(rf"server-template {name}- \d+ {name}:{port}", at, text)
         assert count == 1, name
     for inside, port in listeners.items():
         text, count = re.subn(rf"bind (?:127\.0\.0\.1)?:{inside}\b", f"bind 127.0.0.1:{port}", text)

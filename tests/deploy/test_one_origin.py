@@ -27,10 +27,11 @@ from scripts.origin_maps import (
     origin_maps,
     routes_of,
 )
+from services.dashboard.api.routes import PAGES
 from shared.web.application import BODY_LIMIT
 from tests.contracts.seeding import seed
 from tests.databases import SERVICES, Database
-from tests.deploy.proxies import running_proxy
+from tests.deploy.proxies import FOLDER, running_proxy
 from tests.running import running_services
 
 ORIGIN = 8080
@@ -39,10 +40,10 @@ NAMES = ("x", "SPRING-20", "a%2Fb", "gid%3A%2F%2Fshop%2FOrder%2F1", "%2E.5", "a.
 INTERNAL = ("/metrics", "/readyz", "/livez", "/v1/operator/codes/tasks", "/v1/operator/redemption/outbox")
 
 CLOSED = (
-    *("/", "/v1", "/v1/", "/api", "/v2/coupons", "/v1/coupons-x", "/apix/v1", "/V1/coupons", "/openapi.json"),
+    *("/v1", "/v1/", "/api", "/api/v2/coupons", "/v1/coupons-x", "/openapi.json"),
     *("//v1/coupons", "/v1//coupons", "/v1/%63oupons", "/v1/coupons/../operator/codes/tasks"),
     *("/v1/coupons/%2e%2e/%2E%2e/metrics", "/v1/coupons/./x", "/api/v1/../../metrics", "/v1/coupons/.."),
-    *("/.well-known/security.txt", "/docs/", "/docs/none", "/openapi/none.json", "/health"),
+    *("/.well-known/security.txt", "/docs/", "/docs/none", "/openapi/none.json"),
     *INTERNAL,
     *(
         "/metrics/",
@@ -148,7 +149,7 @@ class Origin:
 
 @asynccontextmanager
 async def origin_of_stubs(folder: Path, **environment: str) -> AsyncIterator[Origin]:
-    stubs = {name: Stub(name) for name in SERVICES}
+    stubs = {name: Stub(name) for name in (*SERVICES, "dashboard")}
     async with AsyncExitStack() as stack:
         for stub in stubs.values():
             server = web.Server(stub.answer)
@@ -189,6 +190,26 @@ async def test_what_is_nobody_s_or_internal_reaches_no_service(origin: Origin) -
         assert (status, refused["detail"]) == (404, "There is nothing at this path."), path
         assert ("error_code" if path.startswith("/api/") else "code") in refused, path
     assert not [stub.seen for stub in origin.stubs.values() if stub.seen]
+
+
+async def test_what_is_no_api_s_is_a_page(origin: Origin) -> None:
+    pages = [re.sub(r"\{[^{}]*\}", "x", page.path) for page in PAGES if page.method == "GET"]
+    others = ("/static/style.css", "/docs/dashboard", "/nothing", "/v1-page", "/apix/v1", "/V1/coupons", "/health")
+    for path in (*pages, *others):
+        status, answer = await origin.ask(path)
+        assert (status, answer["service"], answer["path"]) == (200, "dashboard", path)
+    # How large a page's body may be is for the dashboard to say.
+    upload = await origin.ask("/merchant/imports", "POST", data=b"x" * 2**20)
+    assert upload[1]["bytes"] == 2**20
+
+
+def test_no_page_has_a_path_of_an_api() -> None:
+    lines = [line.split()[0] for line in SERVICES_MAP.read_text().splitlines() if not line.startswith("#")]
+    text = (FOLDER / "haproxy.cfg").read_text()
+    [apis] = re.findall(r"acl is_api path,url_dec -m reg '([^']+)'", text)
+    for page in PAGES:
+        assert not [entry for entry in lines if f"{page.path}/".startswith(entry)], page.path
+        assert not re.search(apis, page.path), page.path
 
 
 async def test_a_setting_exposes_what_is_internal(tmp_path: Path) -> None:

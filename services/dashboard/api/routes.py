@@ -1,14 +1,17 @@
-"""All pages."""
+"""All pages, and the routes of the API beside them."""
 
 from typing import Final
 
 from services.dashboard.api import account, entrance, links, team
+from services.dashboard.api.accounts_api import ACCOUNTS
 from services.dashboard.api.merchant import overview as merchant_overview
 from services.dashboard.api.operator import accounts as operator_accounts
 from services.dashboard.api.operator import overview as operator_overview
 from services.dashboard.api.pages import PageRoute
 from services.dashboard.api.partner import overview as partner_overview
+from shared.web import Route
 
+ROUTES: Final[tuple[Route, ...]] = tuple(ACCOUNTS.all)
 PAGES: Final[tuple[PageRoute, ...]] = (
     *entrance.PAGES.all,
     *links.PAGES.all,
