@@ -13,6 +13,7 @@ import pytest
 
 from services.redemption.app import open_database
 from services.redemption.consumers import CheckoutConsumer
+from services.redemption.usecases import remove_old
 from services.redemption.usecases.book_commissions import BookCommissions
 from services.redemption.usecases.take_in_checkouts import TakeInCheckouts
 from shared.database.pool import Connection
@@ -53,6 +54,20 @@ async def test_statements_add_up_to_what_was_earned_at_every_moment(life: Life, 
     kinds = {kind for each in statements for kind in ("redemptions", "reversals", "adjustments") if each[kind]["count"]}
     assert kinds == {"redemptions", "reversals", "adjustments"}
     assert {each["currency"] for each in statements} == {"USD", "EUR"}
+
+
+async def test_nothing_that_statements_need_is_ever_removed(life: Life, pool: Pool, admin: Any) -> None:
+    """Whether or not it was booked by then."""
+    await life.go_on(30)
+    await life.books()
+    await life.go_on(10)
+    before = await life.is_exact(admin)
+    later = life.shop.decider.now + timedelta(days=3_000)
+    for each in remove_old.removals(pool, lambda: later, timedelta(days=36), timedelta(days=400)):
+        await each()
+    assert await life.is_exact(admin) == before
+    await life.books()
+    await life.is_exact(admin)
 
 
 async def test_a_booking_that_is_killed_at_any_moment_counts_each_line_once(
