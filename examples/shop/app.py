@@ -102,7 +102,7 @@ class Shop:
 
     async def _held(self, order: Order, seen: str, name: str) -> web.StreamResponse:
         try:
-            await self._checkout.hold(order, int(seen) if seen.isdecimal() else -1)
+            await self._checkout.hold(order, int(seen[:12]) if seen.isdecimal() else -1)
             if order.details.total:
                 return see("/pay")
             await self._checkout.pay(order)
@@ -121,7 +121,7 @@ class Shop:
             order = self._orders.of_bag(order.bag) or order
             if order.paid_at:
                 return see(f"/orders/{order.ref}")
-            if order.details.codes and order.details.hold is None:
+            if order.details.total is None or (order.details.codes and order.details.hold is None):
                 return see("/bag" if order.details.is_in_bag else "/")
             if request.method == "GET":
                 return page("pay", order)
@@ -165,7 +165,7 @@ class Shop:
     def _changed(self, name: str, order: Order, changed: PriceChangedError) -> web.Response:
         """Show the new price and the reason; nothing was paid, and the codes stay in the bag."""
         order.details.codes = [line.code for line in changed.quote.lines]
-        order.details.hold = None
+        order.details.hold = order.details.total = None
         self._orders.save(order)
         return self._page(name, order, changed.quote, HTTPStatus.CONFLICT, is_changed=True)
 

@@ -62,6 +62,7 @@ class Checkout:
     async def forget_hold(self, order: Order) -> None:
         """End the hold of an order whose contents change; if that fails, it ends by itself."""
         hold, order.details.hold = order.details.hold, None
+        order.details.total = None
         if hold is not None:
             try:
                 await self.promo.release(hold["id"])

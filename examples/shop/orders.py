@@ -46,7 +46,8 @@ class Details:
     occasion: str = "birthday"
     message: str = "Forty, and still the first one on the dance floor. Happy birthday, Sarah."
     hold: dict[str, Any] | None = None
-    total: int = PRICE
+    # What the customer has agreed to pay for exactly these contents; None until Buy is pressed.
+    total: int | None = None
 
     @property
     def subtotal(self) -> int:

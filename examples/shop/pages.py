@@ -92,7 +92,7 @@ def fill_in(details: Details, form: Mapping[str, Any]) -> None:
     if form.get("occasion") in OCCASIONS:
         details.occasion = str(form["occasion"])
     if str(quantity := form.get("quantity", "")).isdecimal():
-        details.quantity = min(max(int(quantity), 1), MAX_QUANTITY)
+        details.quantity = min(max(int(str(quantity)[:3]), 1), MAX_QUANTITY)
 
 
 def faults(details: Details) -> dict[str, str]:

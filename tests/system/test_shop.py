@@ -188,6 +188,17 @@ class TestBuying:
 
 
 class TestWhatFails:
+    async def test_nothing_can_be_paid_at_a_price_that_nobody_has_seen(self, browser: Browser) -> None:
+        """Two cards would cost as much as one."""
+        await browser.sends("/bag", into_bag="1")
+        await browser.opens("/bag")
+        await browser.buys()
+        assert "Pay EUR 49.00" in browser.page
+        await browser.sends("/bag", quantity="2", **{"from": "bag"})
+        await browser.sends("/pay")
+        assert browser.at == "/bag"
+        assert "Buy for EUR 98.00" in browser.page
+
     async def test_a_code_used_up_between_page_and_press_costs_nobody_anything(
         self, stack: Stack, partner: Partner, browser: Browser
     ) -> None:

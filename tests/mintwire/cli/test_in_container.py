@@ -54,5 +54,12 @@ def test_hints_name_what_can_be_done_where_one_is(in_container: bool, hint: str,
     assert other not in out
 
 
+@pytest.mark.parametrize(("in_container", "hint"), [(True, "deploy/README.md"), (False, "No stack is up")])
+def test_a_history_without_a_stack_is_refused_with_a_sentence(in_container: bool, hint: str, run: Run) -> None:
+    code, _, err = run("demo", "fill", in_container=in_container)
+    assert code == 1
+    assert hint in err
+
+
 def test_the_image_says_that_it_is_one() -> None:
     assert "MINTWIRE_IN_CONTAINER=1" in (ROOT / "Dockerfile").read_text()
