@@ -28,6 +28,7 @@ clean: local ## Delete all data of the stopped system: databases, queues, keys, 
 
 test: lint types ## Run every check and all tests, against real PostgreSQL and RabbitMQ
 	@$(BIN)/python -c 'from mintwire.stack.install import ensure_rabbitmq; ensure_rabbitmq()'
+	@$(BIN)/python -c 'from tests.chromium import ensure_chromium; ensure_chromium()'
 	@$(BIN)/python -c 'from tests.deploy.proxies import ensure_haproxy; ensure_haproxy()'
 	$(BIN)/pytest $(PYTEST_ARGUMENTS)
 
