@@ -115,6 +115,7 @@ FILLING = (
     INSERT INTO programs (id, name, link_url, created_at, updated_at)
     SELECT pg_temp.id_of(n), 'G', 'x', now(), now() FROM generate_series(1, $7::int) AS n
     """,
+    "INSERT INTO key_uses (key_id, last_used_at) SELECT pg_temp.id_of(n), now() FROM generate_series(1, $7::int) AS n",
     # Much of one job that is under way, which is newer than those that are over.
     "INSERT INTO job_uploads (job_id, nth, body) SELECT $8, n, '' FROM generate_series(1, $7::int) AS n",
     "INSERT INTO job_lines (job_id, canonical, line) SELECT $8, n, n FROM generate_series(1, $7::int) AS n",
@@ -245,6 +246,7 @@ def cases(of: dict[str, Any]) -> list[tuple[str, tuple[Any, ...]]]:
         ("COUNT_OPEN", (of["program"], 20)),
         ("COUNT_OPEN", (nobody, 20)),
         ("COUNT_PENDING", (of["many"], 20)),
+        ("LIST_USES", ([uuid.UUID(f"{n:012x}70008{n:015x}") for n in range(1, PAGE + 1)],)),
         ("PURGE_CODE_ORDERS", (now - timedelta(days=400), 1000)),
         ("PURGE_CODE_ORDERS", (now + timedelta(days=1), 1000)),
         ("PURGE_UPLOADS", (50, 1000)),
