@@ -35,7 +35,8 @@ def main() -> None:
     parser.add_argument(
         "--shape", action="append", choices=redeem.SHAPES, help="the shapes of redemption; by default, all"
     )
-    parser.add_argument("--rows", type=int, default=stats.ROWS, help="number of codes and of redemptions for stats")
+    parser.add_argument("--rows", type=int, default=stats.ROWS, help="number of rows in each service for stats")
+    parser.add_argument("--stats-parts", nargs="+", choices=stats.PARTS, default=[*stats.PARTS], help="of stats")
     parser.add_argument("--append", action="store_true", help="redemption: keep earlier rounds")
     parser.add_argument("--parts", nargs="+", choices=webhooks.PARTS, default=[*webhooks.PARTS], help="of webhooks")
     wanted = parser.parse_args()
@@ -50,7 +51,7 @@ def main() -> None:
             elif scenario == "mixed":
                 result = mixed.run(env, wanted.seconds or mixed.SECONDS)
             elif scenario == "stats":
-                result = stats.run(env, wanted.rounds, wanted.seconds or _HTTP_SECONDS, wanted.rows)
+                result = stats.run(env, wanted.rounds, wanted.seconds or _HTTP_SECONDS, wanted.rows, wanted.stats_parts)
             elif scenario == "webhooks":
                 result = {**_earlier("webhooks"), **webhooks.run(env, wanted.rounds, wanted.parts)}
             else:

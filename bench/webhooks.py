@@ -74,11 +74,11 @@ def throughput(env: Environment, rounds: int) -> dict[str, Any]:
         for number, port in enumerate(ports):
             made.subscribe(number, port)
         # A first, smaller lot opens connections and prepares plans.
-        uvloop.run(_from_the_queue(made, 500))
+        uvloop.run(from_the_queue(made, 500))
         for _ in range(rounds):
             for shape, measure in (
                 ("backlog in the table", _from_the_table),
-                ("backlog in the queue", _from_the_queue),
+                ("backlog in the queue", from_the_queue),
             ):
                 beside = bare.report()
                 made.receiver.forget()
@@ -96,7 +96,7 @@ async def _from_the_table(made: Field, count: int) -> dict[str, Any]:
     return await _sent(made, count, first)
 
 
-async def _from_the_queue(made: Field, count: int) -> dict[str, Any]:
+async def from_the_queue(made: Field, count: int) -> dict[str, Any]:
     first = new_id()
     made.service.pause()
     async with publishing(made) as publisher:
