@@ -2,6 +2,7 @@
 
 import math
 import uuid
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,13 +74,13 @@ class Figure(Counted):
     @property
     def duration_ms(self) -> Mapping[int, float] | None:
         """The durations at the percentiles, within 5 %; None if no attempt got a response."""
-        counts = [int(self.durations[max(0, end - _DIGITS) : end]) for end in range(len(self.durations), 0, -_DIGITS)]
-        if not (total := sum(counts)):
+        ends = range(len(self.durations), 0, -_DIGITS)
+        reached = [*accumulate(int(self.durations[max(0, end - _DIGITS) : end]) for end in ends)]
+        if not reached[-1]:
             return None
-        reached = list(accumulate(counts))
-        ranks = {percent: math.ceil(total * percent / 100) for percent in _PERCENTILES}
-        places = {percent: next(n for n, sum_ in enumerate(reached) if sum_ >= rank) for percent, rank in ranks.items()}
-        return {percent: round(_GROWTH ** (place + 0.5), 1) for percent, place in places.items()}
+        ranks = [math.ceil(reached[-1] * percent / 100) for percent in _PERCENTILES]
+        durations = [round(_GROWTH ** (bisect_left(reached, rank) + 0.5), 1) for rank in ranks]
+        return dict(zip(_PERCENTILES, durations, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
