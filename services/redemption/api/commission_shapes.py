@@ -25,7 +25,7 @@ STATEMENT_COLUMNS: Final = (
     *("id", "partner_id", "month", "currency", "state", "redemptions", "redemptions_minor", "reversals"),
     *("reversals_minor", "adjustments", "adjustments_minor", "total_minor", "closed_at"),
 )
-LINE_COLUMNS: Final = ("at", "kind", "amount_minor", "currency", "code", "order_ref", "redemption_id")
+LINE_COLUMNS: Final = ("at", "kind", "amount_minor", "currency", "code", "order_ref", "redemption_id", "is_test")
 
 
 class SumData(ResponseModel):
@@ -87,6 +87,7 @@ class LineData(ResponseModel):
     code: str
     order_ref: str
     redemption_id: uuid.UUID
+    is_test: bool
 
 
 class PaymentBody(RequestModel):
@@ -157,6 +158,7 @@ def line_data(line: Line) -> LineData:
         code=line.code,
         order_ref=line.order_ref,
         redemption_id=line.redemption_id,
+        is_test=is_test(line.partner_id),
     )
 
 
@@ -170,6 +172,7 @@ def line_row(line: Line) -> Row:
         "code": line.code,
         "order_ref": line.order_ref,
         "redemption_id": str(line.redemption_id),
+        "is_test": is_test(line.partner_id),
     }
 
 

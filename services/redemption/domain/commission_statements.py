@@ -70,6 +70,7 @@ class Line:
     """One movement of the commission of a redemption."""
 
     id: int
+    partner_id: uuid.UUID
     redemption_id: uuid.UUID
     code: str
     order_ref: str

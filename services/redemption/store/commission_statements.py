@@ -102,16 +102,16 @@ WITH tail AS MATERIALIZED (
     SELECT * FROM commission_open_lines WHERE program_id = $program_id AND partner_id = $partner_id
     LIMIT $most_unbooked
 ), line AS (
-    (SELECT id, redemption_id, kind, amount_minor, currency, at FROM commission_lines
+    (SELECT id, partner_id, redemption_id, kind, amount_minor, currency, at FROM commission_lines
      WHERE (statement_id, at, id) > ($statement_id, $after, $after_id) AND statement_id <= $statement_id
        AND statement_id IS NOT NULL
      ORDER BY statement_id, at, id LIMIT $limit)
     UNION ALL
-    (SELECT id, redemption_id, kind, amount_minor, currency, at FROM tail
+    (SELECT id, partner_id, redemption_id, kind, amount_minor, currency, at FROM tail
      WHERE statement_id = $statement_id AND (at, id) > ($after, $after_id) ORDER BY at, id LIMIT $limit)
     ORDER BY at, id LIMIT $limit
 )
-SELECT l.id, l.redemption_id, r.code, r.order_ref, l.kind, l.amount_minor, l.currency, l.at
+SELECT l.id, l.partner_id, l.redemption_id, r.code, r.order_ref, l.kind, l.amount_minor, l.currency, l.at
 FROM line l JOIN redemptions r ON r.id = l.redemption_id
 ORDER BY l.at, l.id
 """)
