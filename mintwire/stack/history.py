@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
@@ -15,8 +16,8 @@ from mintwire.stack.supervisor import Say
 from shared.clock import utc_now
 from shared.times import format_milliseconds
 
-# codes comes again for the uses that redemption's events report.
-_STEPS = ("codes", "redemption", "codes", "webhooks")
+# Redemption needs the codes, and the last two its events: codes comes again for the uses that they report.
+_STEPS = (("codes",), ("redemption",), ("codes", "webhooks"))
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ def fill(settings: StackSettings, days: int, codes: int, seed: int, say: Say) ->
     history = _history(folder, stack["program"]["id"], days, codes, seed)
     events = folder.path / HISTORY_EVENTS
     plan = StackPlan(settings)
-    for name in _STEPS:
-        say(_run(plan, name, history, str(events)))
+    with ThreadPoolExecutor() as pool:
+        for names in _STEPS:
+            for done in pool.map(lambda name: _run(plan, name, history, str(events)), names):
+                say(done)
     events.unlink(missing_ok=True)
     return history
 
