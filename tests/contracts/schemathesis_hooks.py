@@ -1,15 +1,26 @@
 """What schemathesis is told beyond its configuration: whose key goes first, and what a refused field must look like."""
 
+import os
+import uuid
 from typing import Any
 
 import schemathesis
-from schemathesis import Case, CheckContext, HookContext, Response
+from schemathesis import AuthContext, Case, CheckContext, HookContext, Response
+
+from shared.account_tokens import Acting, Signer
+from shared.accounts import Role
+from shared.clock import utc_now
 
 # Whose key it was, that what was named is gone, that it has changed, or that there were too many requests.
 _PASSING = frozenset({401, 403, 404, 412, 429})
 # Each of them is held against the document by its code.
 _TOLD = frozenset({409, 413, 422})
 _METHODS = frozenset({"get", "post", "put", "patch", "delete"})
+# Where it is set, accounts ask instead of keys: the dashboard's private key.
+_SIGNER = Signer.parse(os.environ["DASHBOARD_SIGNING_KEY"]) if "DASHBOARD_SIGNING_KEY" in os.environ else None
+# Whose account asks, by whose key would.
+_ROLES: dict[str, Role] = {"operator": "operator", "bearer": "merchant", "partnerKey": "partner"}
+_ROLE = "x-role"
 
 
 @schemathesis.hook
@@ -19,6 +30,40 @@ def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> Non
         for method, operation in item.items():
             if method in _METHODS:
                 operation["security"].sort(key=lambda requirement: "operator" not in requirement)
+                if _SIGNER is not None and operation["security"]:
+                    assert {"account": []} in operation["security"], "An operation is closed to accounts."
+                    operation[_ROLE] = next(
+                        role for name, role in _ROLES.items() if {name: []} in operation["security"]
+                    )
+                    operation["security"] = [{"account": []}]
+
+
+class Accounts:
+    """Signs in for each request anew, as a dashboard does: a token lives for a minute."""
+
+    def get(self, case: Case[Any], _context: AuthContext) -> str | None:
+        """Return the token of an account that may use the operation, if that takes any."""
+        role: Role | None = case.operation.definition.raw.get(_ROLE)
+        if role is None or _SIGNER is None:
+            return None
+        program_id, partner_id = (uuid.UUID(os.environ[name]) for name in ("PROGRAM_ID", "PARTNER_ID"))
+        acting = Acting(
+            account_id=uuid.UUID(int=1, version=4),
+            role=role,
+            grade="change",
+            request_id=uuid.uuid4().hex,
+            program_id=None if role == "operator" else program_id,
+            partner_id=partner_id if role == "partner" else None,
+        )
+        return _SIGNER.sign(acting, os.environ["SERVICE"], utc_now(), uuid.uuid4())
+
+    def set(self, case: Case[Any], token: str, _context: AuthContext) -> None:
+        """Put it into the request."""
+        case.headers["Authorization"] = f"Bearer {token}"
+
+
+if _SIGNER is not None:
+    schemathesis.auth(refresh_interval=None)(Accounts)
 
 
 @schemathesis.check
