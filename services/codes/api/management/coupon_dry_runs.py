@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from aiohttp import web
-from pydantic import Field, PlainSerializer, WithJsonSchema
+from pydantic import Field, PlainSerializer, RootModel, WithJsonSchema
 
 from services.codes.api.fields import QueryBool, is_true
-from services.codes.api.management.answers import CouponAnswer, coupon_data
+from services.codes.api.management.answers import ChangedCouponAnswer, CouponAnswer, coupon_data
 from services.codes.domain.coupons import Coupon
 from services.codes.domain.promotion_codes import TriedCoupon
 from shared.draft_coupons import DraftCoupon
@@ -95,6 +95,14 @@ class TriedCouponAnswer(CouponAnswer):
         description="To send to `POST /v1/validations/drafts` of the redemption service, which returns the discount."
     )
     codes: list[TriedCode] = Field(description="Those that would be created, or the newest of those that there are.")
+
+
+class ChangedOrTriedCoupon(RootModel[ChangedCouponAnswer | TriedCouponAnswer]):
+    """The changed coupon and the result of redeeming it, or with `dry_run=true` the coupon as it would be."""
+
+
+class CouponOrTriedCoupon(RootModel[CouponAnswer | TriedCouponAnswer]):
+    """The changed coupon, or with `dry_run=true` the coupon as it would be."""
 
 
 def tried_response(tried: TriedCoupon) -> web.Response:

@@ -16,7 +16,13 @@ from services.codes.api.management.answers import (
     ShownCouponAnswer,
     coupon_data,
 )
-from services.codes.api.management.coupon_dry_runs import DryRunQuery, TriedCouponAnswer, tried_response
+from services.codes.api.management.coupon_dry_runs import (
+    ChangedOrTriedCoupon,
+    CouponOrTriedCoupon,
+    DryRunQuery,
+    TriedCouponAnswer,
+    tried_response,
+)
 from services.codes.api.management.pages import NumberedLinks, NumberedMeta, NumberedQuery, numbered_page
 from services.codes.api.management.redeeming import (
     MISDIRECTED,
@@ -237,7 +243,7 @@ ROUTES: Final = (
         query=DryRunQuery,
         description=REDEEMING,
         is_traced=True,
-        responses={200: ChangedCouponAnswer, 404: "No such coupon", 409: _CONFLICT, 422: _TAKEN, 502: MISDIRECTED},
+        responses={200: ChangedOrTriedCoupon, 404: "No such coupon", 409: _CONFLICT, 422: _TAKEN, 502: MISDIRECTED},
         examples={"request": {"uuid_code": "coupon_123", "name": "Spring"}},
     ),
     _route(
@@ -266,7 +272,7 @@ ROUTES: Final = (
         path_descriptions={"coupon": "The coupon's id or `uuid_code`."},
         body=CouponChange,
         query=DryRunQuery,
-        responses={200: CouponAnswer, 404: "No such coupon", 409: _CONFLICT, 422: _TAKEN},
+        responses={200: CouponOrTriedCoupon, 404: "No such coupon", 409: _CONFLICT, 422: _TAKEN},
         examples={"request": {"active": False}},
     ),
     _route(
