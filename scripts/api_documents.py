@@ -10,7 +10,7 @@ from shared.web.application import DOCUMENT, build_application
 from shared.web.health import Report
 
 OPENAPI_FOLDER = ROOT / "docs" / "openapi"
-SERVICES = ("codes", "redemption", "webhooks")
+SERVICES = ("codes", "redemption", "webhooks", "dashboard")
 
 
 def openapi_documents() -> dict[Path, str]:

@@ -33,7 +33,7 @@ from shared.web import (
 Name = Annotated[Text, Field(min_length=1, max_length=200, description="As others of the team see it.")]
 Email = Annotated[
     Text,
-    Field(max_length=254, pattern=r"\A[^@\s]{1,64}@[^@\s]{1,189}\z", description="The address to sign in with."),
+    Field(max_length=254, pattern=r"^[^@\s]{1,64}@[^@\s]{1,189}$", description="The address to sign in with."),
     Spelled("must be an e-mail address"),
 ]
 _NEEDS: Final[dict[Role, tuple[bool, bool]]] = {

@@ -109,7 +109,7 @@ async def test_with_everything_down_it_says_what_cannot_be_reached(name: str, wo
     (world.folder / "body.json").write_text("{}")
     (world.folder / "discounts_export.csv").write_text("Name,Value,Value Type\nA1,-5,percentage\n")
     nowhere = f"127.0.0.1:{ports.free_port()}"
-    for variable in ("CODES_URL", "REDEMPTION_URL", "WEBHOOKS_URL", "MANAGEMENT_URL"):
+    for variable in ("CODES_URL", "REDEMPTION_URL", "WEBHOOKS_URL", "DASHBOARD_URL", "MANAGEMENT_URL"):
         world.run.environment[f"MINTWIRE_{variable}"] = f"http://{nowhere}"
     world.run.environment["MINTWIRE_AMQP_URL"] = f"amqp://operator:secret-word@{nowhere}/mintwire"
     finished = await world.run(*made_up(command), code=1)

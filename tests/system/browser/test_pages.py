@@ -14,7 +14,7 @@ from tests.system.browser.conftest import Watched
 # Those that redirect show nothing of their own.
 _ELSEWHERE = {"/"}
 _STRANGERS = ["/sign-in", "/reset", "/help"]
-# Of what is pressed, except links within a line of text (WCAG 2.2, 2.5.8).
+# What is pressed and too small, except links within a line of text (WCAG 2.2, 2.5.8).
 _SMALL = """() => [...document.querySelectorAll("a,button,summary,select,input:not([type=hidden])")].filter((each) => {
     const box = each.getBoundingClientRect();
     const inline = each.tagName === "A" && each.closest("p,dd,li:not(.nav li)") && !each.closest("nav,.acts,.crumb");
