@@ -6,6 +6,7 @@ from services.dashboard.api import account, entrance, links, team
 from services.dashboard.api.accounts_api import ACCOUNTS
 from services.dashboard.api.merchant import overview as merchant_overview
 from services.dashboard.api.operator import accounts as operator_accounts
+from services.dashboard.api.operator import dead_queues as operator_dead_queues
 from services.dashboard.api.operator import overview as operator_overview
 from services.dashboard.api.pages import PageRoute
 from services.dashboard.api.partner import overview as partner_overview
@@ -21,4 +22,5 @@ PAGES: Final[tuple[PageRoute, ...]] = (
     *merchant_overview.PAGES.all,
     *operator_overview.PAGES.all,
     *operator_accounts.PAGES.all,
+    *operator_dead_queues.PAGES.all,
 )

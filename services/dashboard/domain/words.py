@@ -118,6 +118,8 @@ NOTES: Final[Mapping[str, str]] = {
     "address_changed": "Your address is changed. Sign in with the new one.",
     "joined": "You have joined. Sign in to go on.",
     "accounts_signed_out": "Their sign-ins have ended.",
+    "letters_replayed": "The messages are back in their queue.",
+    "letters_purged": "The messages are removed.",
 }
 
 # What a service's refusal means to the person at the page, by its code. A refusal without a sentence shows its own.

@@ -32,6 +32,7 @@ from shared.ids import new_id
 from shared.process import serve_http
 from shared.web.health import Report
 from tests.databases import Database
+from tests.running import DASHBOARD_SEED
 
 PASSWORD = "correct horse battery"
 PROGRAM, PARTNER = uuid.uuid4(), uuid.uuid4()
@@ -181,14 +182,23 @@ class KeptMails(PostOffice):
 
 @asynccontextmanager
 async def running_dashboard(
-    database: Database, clock: HeldClock, *, has_mail: bool = False, port: int = 0, **settings: Any
+    database: Database,
+    clock: HeldClock,
+    *,
+    has_mail: bool = False,
+    port: int = 0,
+    urls: Mapping[str, str] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Dashboard]:
-    """Serve the dashboard; with another's `port` in its address it is a replica of that one."""
+    """Serve the dashboard; with another's `port` in its address it is a replica of that one.
+
+    It asks the services at `urls`; the others are away.
+    """
     own = ports.free_port([], [])
     url = f"http://127.0.0.1:{port or own}"
     given = DashboardSettings(
         database_url=SecretStr(database.dashboard),
-        signing_key=SecretStr(signing_key(b"k" * 32)),
+        signing_key=SecretStr(signing_key(DASHBOARD_SEED)),
         public_url=url,
         smtp_host="mail.example" if has_mail else "",
         mail_from="no-reply@x.example",
@@ -197,12 +207,12 @@ async def running_dashboard(
     signer = Signer.parse(given.signing_key.get_secret_value())
     mails: list[Mail] = []
     # Nothing listens at the discard port.
-    urls = dict.fromkeys(("codes", "redemption", "webhooks"), "http://127.0.0.1:9")
+    asked = dict.fromkeys(("codes", "redemption", "webhooks"), "http://127.0.0.1:9") | dict(urls or {})
     async with (
         connect(database.dashboard, "dashboard", 8) as pool,
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http,
     ):
-        services = build_services(urls, http, signer, clock)
+        services = build_services(asked, http, signer, clock)
         cases = build_use_cases(
             pool, services, Passwords(QUICK), KeptMails(mails, is_open=has_mail), given.public_url, clock
         )
