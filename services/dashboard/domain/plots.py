@@ -19,13 +19,17 @@ _STEPS: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One period: its place in percent, `heights` from the ground up in pixels, and what a reader is told."""
+    """One period: its place in percent, `heights` from the ground up in pixels, and what a reader is told.
+
+    A phone has room for every second label only: the others are minor.
+    """
 
     x: float
     width: float
     heights: tuple[float, ...]
     title: str
     label: str = ""
+    is_minor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ def bars(series: Sequence[Sequence[int]], titles: Sequence[str], labels: Sequenc
             heights=tuple(round(values[number] * scale, 1) for values in series),
             title=titles[number],
             label=labels[number] if number in written else "",
+            is_minor=number in written[1::2],
         )
         for number in range(count)
     )
@@ -184,7 +189,7 @@ def _area(points: str) -> str:
     return f"{first},100 {points} {last},100"
 
 
-def _written(count: int) -> frozenset[int]:
+def _written(count: int) -> range:
     """Return which of the periods are named on the axis: evenly from the last one backwards."""
     every = max(1, ceil(count / _MOST_LABELS))
-    return frozenset(range(count - 1, -1, -every))
+    return range(count - 1, -1, -every)

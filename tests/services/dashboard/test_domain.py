@@ -101,6 +101,8 @@ def test_bars_stay_on_the_plot(days: list[tuple[int, int]]) -> None:
         assert 0 <= bar.x <= bar.x + bar.width <= 100.001
         assert all(0 <= height <= plot.ground - plots.TOP + 0.1 for height in bar.heights)
     assert plot.bars[-1].label == names[-1]
+    assert not plot.bars[-1].is_minor
+    assert not any(bar.is_minor and not bar.label for bar in plot.bars)
     assert 1 <= sum(bool(bar.label) for bar in plot.bars) <= 6
 
 
