@@ -14,8 +14,8 @@ _AT_ONCE = 100_000
 _PARTNERS_AND_COUPONS = 20
 _PATIENCE_SECONDS = 7_200.0
 
-# Of twenty partners and twenty coupons; a tenth of what is redeemed is voided. Every partner has an endpoint, and a
-# tenth of the attempts fail.
+# Twenty partners and twenty coupons; a tenth of the redemptions are voided. Every partner has an endpoint, and a tenth
+# of the attempts fail.
 FILL_CODES = Statement("""
 INSERT INTO codes.promotion_codes (id, program_id, coupon_id, partner_id, code, canonical, times_redeemed, created_at,
                                    updated_at)

@@ -44,16 +44,16 @@ from shared.web import (
 )
 from shared.web.files import TRAILER_TEXT, FileQuery, FileRows, stream_file
 
-_MONTH: Final = r"^[1-9][0-9]{3}-(0[1-9]|1[0-2])$"
+_MONTH: Final = re.compile(r"^[1-9][0-9]{3}-(0[1-9]|1[0-2])$", re.ASCII)
 
 
 def _month(text: str) -> str:
-    if not re.fullmatch(_MONTH, text, re.ASCII):
+    if not _MONTH.fullmatch(text):
         raise ValueError("must be a month, such as 2026-11")
     return text
 
 
-Month = Annotated[str, AfterValidator(_month), WithJsonSchema({"type": "string", "pattern": _MONTH})]
+Month = Annotated[str, AfterValidator(_month), WithJsonSchema({"type": "string", "pattern": _MONTH.pattern})]
 
 
 class StatementQuery(PageQuery):

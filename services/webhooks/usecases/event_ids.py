@@ -28,6 +28,6 @@ def source_of(program_id: uuid.UUID) -> str:
 
 
 def ids_of_event(program_id: uuid.UUID, event_id: str) -> frozenset[uuid.UUID]:
-    """Return the ids that the message of an event may have, whoever emitted it."""
+    """Return the ids that the message of an event may have, for each source that may have emitted it."""
     sources = (codes.SOURCE, redemption.SOURCE, webhooks.SOURCE, source_of(program_id))
     return frozenset(message_id_of(program_id, source, event_id) for source in sources)

@@ -157,10 +157,6 @@ def _metadata(text: str, kind: FileFormat) -> Any:
     return text if kind == "csv" else json.loads(text)
 
 
-def _percent(in_hundredths: int | None) -> int | float | None:
-    return None if in_hundredths is None else percent(in_hundredths)
-
-
 def _time(moment: Any) -> str | None:
     return None if moment is None else format_microseconds(moment)
 
