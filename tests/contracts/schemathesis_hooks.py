@@ -39,7 +39,7 @@ def before_load_schema(_context: HookContext, raw_schema: dict[str, Any]) -> Non
 
 
 class Accounts:
-    """Signs in for each request anew, as a dashboard does: a token lives for a minute."""
+    """Signs in again for each request, as a dashboard does: a token lives for a minute."""
 
     def get(self, case: Case[Any], _context: AuthContext) -> str | None:
         """Return the token of an account that may use the operation, if that takes any."""

@@ -55,7 +55,7 @@ class DeliveriesOfEndpointQuery(PageQuery, CountedQuery):
     until: Instant | None = Field(None, description="Created before this time.")
     _in_order = window("since", "until")
     code: Text | None = Field(None, description="About this promo code. Case, spaces and dashes do not matter.")
-    event_id: Text | None = Field(None, description="About the event with this id: one of ours, or one a program published.")
+    event_id: Text | None = Field(None, description="About the event with this id: one of ours, or a program's own.")
 
 
 class DeliveryQuery(DeliveriesOfEndpointQuery):
