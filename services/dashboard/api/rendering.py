@@ -93,6 +93,7 @@ def _is_past(context: Context, value: str | datetime) -> bool:
 
 _FILTERS: Final = {
     "number": numbers.number,
+    "signed": numbers.signed,
     "money": numbers.money,
     "plural": numbers.plural,
     "share": numbers.share,

@@ -4,6 +4,7 @@ from typing import Final
 
 from services.dashboard.api import account, entrance, links, team
 from services.dashboard.api.accounts_api import ACCOUNTS
+from services.dashboard.api.merchant import orders as merchant_orders
 from services.dashboard.api.merchant import overview as merchant_overview
 from services.dashboard.api.operator import accounts as operator_accounts
 from services.dashboard.api.operator import dead_queues as operator_dead_queues
@@ -20,6 +21,7 @@ PAGES: Final[tuple[PageRoute, ...]] = (
     *team.PAGES.all,
     *partner_overview.PAGES.all,
     *merchant_overview.PAGES.all,
+    *merchant_orders.PAGES.all,
     *operator_overview.PAGES.all,
     *operator_accounts.PAGES.all,
     *operator_dead_queues.PAGES.all,

@@ -17,6 +17,11 @@ def number(value: float) -> str:
     return f"{value / _MILLION:,.1f} million".replace("-", "\u2212")
 
 
+def signed(value: int) -> str:
+    """Return a change with its sign."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
 def money(minor: int, currency: str) -> str:
     """Return an amount of minor units with its currency before it."""
     places = PLACES.get(currency, 2)

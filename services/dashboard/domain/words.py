@@ -99,6 +99,14 @@ STATES: Final[Mapping[str, Mapping[str, State]]] = {
 GRADES: Final[Mapping[str, str]] = {"change": "May change", "look": "May look"}
 ROLES: Final[Mapping[str, str]] = {"partner": "Partner", "merchant": "Merchant", "operator": "Operator"}
 
+# The movements of a quota.
+MOVES: Final[Mapping[str, str]] = {
+    "grant": "Granted",
+    "adjustment": "Adjusted",
+    "mint": "Minted",
+    "refund": "Given back",
+}
+
 # What a redirect says on the page that follows: `?note=`. Only these texts can be shown.
 NOTES: Final[Mapping[str, str]] = {
     "signed_out": "You are signed out.",
@@ -120,6 +128,8 @@ NOTES: Final[Mapping[str, str]] = {
     "accounts_signed_out": "Their sign-ins have ended.",
     "letters_replayed": "The messages are back in their queue.",
     "letters_purged": "The messages are removed.",
+    "order_approved": "Approved. The partner can mint the codes.",
+    "order_refused": "Refused. The partner sees your reason.",
 }
 
 # What a service's refusal means to the person at the page, by its code. A refusal without a sentence shows its own.
@@ -130,6 +140,9 @@ REFUSALS: Final[Mapping[str, str]] = {
     "rate_limited": "More than the limit within a minute. Wait a minute, then try again.",
     "idempotency_in_progress": "This is being done right now. Wait a moment, then load the page again.",
     "idempotency_key_reused": "This form was sent before with other values. Open it again.",
+    "code_order_decided": "This order is decided already. What is shown is its state now.",
+    "code_order_unpaid": "This order is granted by its payment, not by your approval.",
+    "partner_inactive": "The partner is not active. Approve the partner first.",
     "temporarily_unavailable": "The service does not answer at the moment. Try again.",
 }
 
@@ -144,3 +157,8 @@ SERVICE_DOWN: Final[Mapping[str, str]] = {
 def state(thing: str, name: str) -> State:
     """Return how a state is shown; one that we do not know is unknown, never well."""
     return STATES[thing].get(name, UNKNOWN)
+
+
+def choices(thing: str) -> list[tuple[str, str]]:
+    """Return the states of a thing with their words, for a choice."""
+    return [(name, found.word) for name, found in STATES[thing].items()]

@@ -1,0 +1,117 @@
+"""The merchant's pages, on the real services: orders of codes."""
+
+import re
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.databases import Database
+from tests.running import OPERATOR_TOKEN, RunningServices, running_services
+from tests.services.dashboard.conftest import Browser, Dashboard, HeldClock, Reply, running_dashboard
+
+_FORM_ID = re.compile(r'name="form_id" value="(\w+)"')
+
+
+@dataclass
+class Shop:
+    """A program with one partner, and the dashboard beside its services."""
+
+    dashboard: Dashboard
+    running: RunningServices
+    program_id: uuid.UUID
+    key: str
+    partner: dict[str, Any]
+
+    async def call(self, method: str, path: str, body: Any = None, service: str = "codes", **headers: str) -> Any:
+        """Ask a service with the program's key, or with what the headers say."""
+        sent = headers or {"Authorization": f"Bearer {self.key}"}
+        url = self.running[service].url + path
+        async with self.dashboard.http.request(method, url, json=body, headers=sent) as answer:
+            assert answer.status in {200, 201}, await answer.text()
+            return await answer.json()
+
+    async def merchant(self, **account: Any) -> Browser:
+        return await self.dashboard.signed_in(program_id=self.program_id, **account)
+
+    async def program(self) -> uuid.UUID:
+        body = {"name": "Aurora", "link_url": "https://a.example/"}
+        operator = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+        return uuid.UUID((await self.call("POST", "/v1/programs", body, **operator))["data"]["id"])
+
+    async def order(self, partner_key: str, count: int, **more: str) -> str:
+        body = {"count": count, **more}
+        placed = await self.call("POST", "/api/partners/code-orders", body, **{"X-Partner-Key": partner_key})
+        return str(placed["id"])
+
+    async def partner_key(self) -> str:
+        made = await self.call("POST", f"/v1/partners/{self.partner['id']}/keys", {"name": "Test"})
+        return str(made["data"]["key"])
+
+
+def form_of(page: Reply) -> dict[str, str]:
+    """Return the id of the form that a page shows."""
+    found = _FORM_ID.search(page.text)
+    assert page.status == 200, page.text
+    assert found is not None
+    return {"form_id": found[1]}
+
+
+@pytest.fixture
+async def shop(database: Database, clean_broker: dict[str, str], clock: HeldClock) -> AsyncIterator[Shop]:
+    async with (
+        running_services(database, clean_broker, names=["codes", "redemption"]) as running,
+        running_dashboard(database, clock, urls=running.urls) as dashboard,
+    ):
+        made = Shop(dashboard, running, uuid.uuid4(), OPERATOR_TOKEN, {})
+        made.program_id = await made.program()
+        made.key = await _program_key(made)
+        partner = {"name": "North <b>wind", "status": "active", "prefix": "NORTH"}
+        made.partner = (await made.call("POST", "/v1/partners", partner))["data"]
+        yield made
+
+
+async def _program_key(made: Shop) -> str:
+    return str((await made.call("POST", f"/v1/programs/{made.program_id}/keys", {}))["data"]["key"])
+
+
+@pytest.mark.timeout(120)
+async def test_orders_are_approved_with_their_line_and_refused_with_a_reason(shop: Shop) -> None:
+    merchant = await shop.merchant()
+    assert "No order yet" in (await merchant.get("/merchant/orders")).text
+    key = await shop.partner_key()
+    first, second = await shop.order(key, 300, note="For <i>May"), await shop.order(key, 7, reference="PO-7")
+    listed = await merchant.get("/merchant/orders")
+    assert listed.text.count("Waiting for approval</span>") == 2
+    assert "North &lt;b&gt;wind" in listed.text
+    assert "No order matches" in (await merchant.get("/merchant/orders?state=paid")).text
+
+    looking = await shop.merchant(email="l@x.example", grade="look")
+    seen = await looking.get(f"/merchant/orders/{first}")
+    assert "For &lt;i&gt;May" in seen.text
+    assert f"{first}/approve" not in seen.text
+    assert (await looking.post(f"/merchant/orders/{first}/approve")).status == 403
+
+    page = await merchant.get(f"/merchant/orders/{first}")
+    assert "On approval" in page.text
+    assert "+300" in page.text
+    approved = await merchant.post(f"/merchant/orders/{first}/approve", form_of(page))
+    assert approved.location == f"/merchant/orders/{first}?note=order_approved"
+    shown = (await merchant.get(approved.location)).text
+    assert "Granted by this order" in shown
+    assert "Approve 300" not in shown
+    # Who sends the form of an older page is told, and nothing is granted twice.
+    assert (await merchant.post(f"/merchant/orders/{first}/refuse", {"reason": "late"})).status == 422
+
+    ask = await merchant.get(f"/merchant/orders/{second}/refuse")
+    assert "none of the 7 codes" in ask.text
+    assert (await merchant.post(f"/merchant/orders/{second}/refuse", {**form_of(ask), "reason": " "})).status == 422
+    done = await merchant.post(f"/merchant/orders/{second}/refuse", {**form_of(ask), "reason": "Not <now>"})
+    assert done.status == 303
+    assert "Not &lt;now&gt;" in (await merchant.get(done.location)).text
+    quota = (await shop.call("GET", f"/v1/partners/{shop.partner['id']}/quota"))["data"]
+    assert quota["remaining"] == 300
+    foreign = await shop.dashboard.signed_in("f@x.example", program_id=await shop.program())
+    assert (await foreign.get(f"/merchant/orders/{first}")).status == 404
