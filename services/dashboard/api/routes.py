@@ -6,6 +6,7 @@ from services.dashboard.api import account, entrance, links, team
 from services.dashboard.api.accounts_api import ACCOUNTS
 from services.dashboard.api.merchant import orders as merchant_orders
 from services.dashboard.api.merchant import overview as merchant_overview
+from services.dashboard.api.merchant import partners as merchant_partners
 from services.dashboard.api.operator import accounts as operator_accounts
 from services.dashboard.api.operator import dead_queues as operator_dead_queues
 from services.dashboard.api.operator import overview as operator_overview
@@ -22,6 +23,7 @@ PAGES: Final[tuple[PageRoute, ...]] = (
     *partner_overview.PAGES.all,
     *merchant_overview.PAGES.all,
     *merchant_orders.PAGES.all,
+    *merchant_partners.PAGES.all,
     *operator_overview.PAGES.all,
     *operator_accounts.PAGES.all,
     *operator_dead_queues.PAGES.all,

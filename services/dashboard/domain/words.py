@@ -130,6 +130,9 @@ NOTES: Final[Mapping[str, str]] = {
     "letters_purged": "The messages are removed.",
     "order_approved": "Approved. The partner can mint the codes.",
     "order_refused": "Refused. The partner sees your reason.",
+    "partner_approved": "Approved. The partner can mint.",
+    "partner_suspended": "Suspended. The partner's mints and codes are refused.",
+    "quota_moved": "The quota is changed.",
 }
 
 # What a service's refusal means to the person at the page, by its code. A refusal without a sentence shows its own.
@@ -143,6 +146,7 @@ REFUSALS: Final[Mapping[str, str]] = {
     "code_order_decided": "This order is decided already. What is shown is its state now.",
     "code_order_unpaid": "This order is granted by its payment, not by your approval.",
     "partner_inactive": "The partner is not active. Approve the partner first.",
+    "quota_would_be_negative": "So many codes are not left. Take fewer back.",
     "temporarily_unavailable": "The service does not answer at the moment. Try again.",
 }
 

@@ -1,4 +1,4 @@
-"""The merchant's pages, on the real services: orders of codes."""
+"""The merchant's pages, on the real services: orders of codes, partners."""
 
 import re
 import uuid
@@ -115,3 +115,46 @@ async def test_orders_are_approved_with_their_line_and_refused_with_a_reason(sho
     assert quota["remaining"] == 300
     foreign = await shop.dashboard.signed_in("f@x.example", program_id=await shop.program())
     assert (await foreign.get(f"/merchant/orders/{first}")).status == 404
+
+
+@pytest.mark.timeout(120)
+async def test_partners_are_listed_granted_codes_and_suspended(shop: Shop) -> None:
+    merchant = await shop.merchant()
+    path = f"/merchant/partners/{shop.partner['id']}"
+    assert "North &lt;b&gt;wind" in (await merchant.get("/merchant/partners")).text
+    assert "No partner matches" in (await merchant.get("/merchant/partners?status=suspended")).text
+
+    looking = await shop.merchant(email="l@x.example", grade="look")
+    seen = await looking.get(path)
+    assert seen.status == 200
+    assert f"{path}/" not in seen.text
+    for act in ("grant", "suspend", "approve"):
+        assert (await looking.post(f"{path}/{act}")).status == 403
+
+    form = form_of(await merchant.get(f"{path}/grant"))
+    for wrong in ({"amount": "0", "reason": "x"}, {"amount": "5", "reason": ""}, {"amount": "-5", "reason": "x"}):
+        assert (await merchant.post(f"{path}/grant", {**form, **wrong})).status == 422
+    grant = {**form, "kind": "grant", "amount": "1,200", "reason": "Invoice <118>"}
+    # The second submit of one form grants nothing more.
+    assert [(await merchant.post(f"{path}/grant", grant)).status for _ in range(2)] == [303, 303]
+    take = {**form_of(await merchant.get(f"{path}/grant")), "kind": "take", "reason": "Too many"}
+    refused = await merchant.post(f"{path}/grant", {**take, "amount": "1201"})
+    assert refused.status == 422
+    assert "So many codes are not left" in refused.text
+    assert (await merchant.post(f"{path}/grant", {**take, "amount": "200"})).status == 303
+    page = (await merchant.get(path)).text
+    assert "Granted: Invoice &lt;118&gt;" in page
+    assert "+1,200" in page
+    assert "\u2212200" in page
+
+    ask = await merchant.get(f"{path}/suspend")
+    assert "1,000 codes" in ask.text
+    assert (await merchant.post(f"{path}/suspend", form_of(ask))).status == 303
+    shown = (await shop.call("GET", f"/v1/partners/{shop.partner['id']}"))["data"]
+    assert (shown["status"], shown["quota"]["remaining"]) == ("suspended", 1000)
+    assert "End the suspension" in (await merchant.get(path)).text
+    assert (await merchant.post(f"{path}/approve")).status == 303
+    assert (await shop.call("GET", f"/v1/partners/{shop.partner['id']}"))["data"]["status"] == "active"
+    foreign = await shop.dashboard.signed_in("f@x.example", program_id=await shop.program())
+    assert (await foreign.get(path)).status == 404
+    assert "No partner yet" in (await foreign.get("/merchant/partners")).text
