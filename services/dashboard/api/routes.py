@@ -11,6 +11,7 @@ from services.dashboard.api.operator import accounts as operator_accounts
 from services.dashboard.api.operator import dead_queues as operator_dead_queues
 from services.dashboard.api.operator import overview as operator_overview
 from services.dashboard.api.pages import PageRoute
+from services.dashboard.api.partner import codes as partner_codes
 from services.dashboard.api.partner import overview as partner_overview
 from shared.web import Route
 
@@ -21,6 +22,7 @@ PAGES: Final[tuple[PageRoute, ...]] = (
     *account.PAGES.all,
     *team.PAGES.all,
     *partner_overview.PAGES.all,
+    *partner_codes.PAGES.all,
     *merchant_overview.PAGES.all,
     *merchant_orders.PAGES.all,
     *merchant_partners.PAGES.all,

@@ -23,7 +23,7 @@ Query = Mapping[str, str | int | None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a service answered: `data` and `meta` of its body, the body itself, and whether a repeat was recognised."""
+    """What a service answered: its body, as bytes where it is no JSON, and whether a repeat was recognised."""
 
     status: int
     body: Any
@@ -98,7 +98,7 @@ class ServiceClient:
         try:
             parsed = orjson.loads(raw) if raw else None
         except orjson.JSONDecodeError:
-            parsed = None
+            parsed = raw
         if status == HTTPStatus.NOT_FOUND:
             raise NotThere(self.name, "There is nothing here, or it is not yours to see.")
         if status >= HTTPStatus.BAD_REQUEST:

@@ -1,6 +1,6 @@
 """Times as pages write them: relative for two days, then dates; always in a named zone."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -95,3 +95,12 @@ def machine(moment: datetime) -> str:
 def days_before(now: datetime, days: int, zone_name: str) -> str:
     """Return the date this many days ago in a zone, as the services take it."""
     return (now.astimezone(zone(zone_name)).date() - timedelta(days=days)).isoformat()
+
+
+def first_moment(text: str, zone_name: str, days_later: int = 0) -> datetime | None:
+    """Return when the day that a form names begins in a zone, or one later; None for what is no date."""
+    try:
+        named = datetime.fromisoformat(text).date() + timedelta(days=days_later)
+        return datetime.combine(named, time(), zone(zone_name)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
