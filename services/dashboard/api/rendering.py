@@ -12,7 +12,7 @@ from jinja2.runtime import Context
 
 from services.dashboard.api.parts import Missing
 from services.dashboard.api.static import Static
-from services.dashboard.domain import numbers, times, words
+from services.dashboard.domain import coupons, numbers, times, words
 from services.dashboard.domain.accounts import shortened
 
 FOLDER: Final = Path(__file__).parent.parent / "templates"
@@ -91,10 +91,17 @@ def _is_past(context: Context, value: str | datetime) -> bool:
     return bool(times.read(value) <= context["page"].now)
 
 
+@pass_context
+def _coupon_state(context: Context, coupon: Mapping[str, Any]) -> str:
+    return coupons.state_of(coupon, context["page"].now)
+
+
 _FILTERS: Final = {
     "number": numbers.number,
     "signed": numbers.signed,
     "money": numbers.money,
+    "terms": coupons.terms,
+    "coupon_state": _coupon_state,
     "plural": numbers.plural,
     "share": numbers.share,
     "relative": _relative,

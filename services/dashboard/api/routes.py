@@ -4,6 +4,7 @@ from typing import Final
 
 from services.dashboard.api import account, entrance, links, team
 from services.dashboard.api.accounts_api import ACCOUNTS
+from services.dashboard.api.merchant import coupons as merchant_coupons
 from services.dashboard.api.merchant import orders as merchant_orders
 from services.dashboard.api.merchant import overview as merchant_overview
 from services.dashboard.api.merchant import partners as merchant_partners
@@ -26,6 +27,7 @@ PAGES: Final[tuple[PageRoute, ...]] = (
     *merchant_overview.PAGES.all,
     *merchant_orders.PAGES.all,
     *merchant_partners.PAGES.all,
+    *merchant_coupons.PAGES.all,
     *operator_overview.PAGES.all,
     *operator_accounts.PAGES.all,
     *operator_dead_queues.PAGES.all,

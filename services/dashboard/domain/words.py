@@ -35,6 +35,7 @@ STATES: Final[Mapping[str, Mapping[str, State]]] = {
         "ended": State("Ended", "minus", "off"),
         "used_up": State("Used up", "minus", "off"),
         "inactive": State("Switched off", "ban", "off"),
+        "archived": State("Archived", "box", "off"),
     },
     "order": {
         "pending": State("Waiting for approval", "clock", "warn"),
@@ -134,6 +135,9 @@ NOTES: Final[Mapping[str, str]] = {
     "partner_approved": "Approved. The partner can mint.",
     "partner_suspended": "Suspended. The partner's mints and codes are refused.",
     "quota_moved": "The quota is changed.",
+    "coupon_on": "Switched on. Its codes can be redeemed.",
+    "coupon_off": "Switched off. Its codes are refused.",
+    "coupon_archived": "The coupon and its codes are archived.",
 }
 
 # What a service's refusal means to the person at the page, by its code. A refusal without a sentence shows its own.
@@ -150,6 +154,8 @@ REFUSALS: Final[Mapping[str, str]] = {
     "code_order_unpaid": "This order is granted by its payment, not by your approval.",
     "partner_inactive": "The partner is not active. Approve the partner first.",
     "quota_would_be_negative": "So many codes are not left. Take fewer back.",
+    "partner_coupon_needed": "The codes that partners mint belong to this coupon, so it has to stay.",
+    "too_many_codes": "It has more codes than can be archived at once. Switch it off instead.",
     "temporarily_unavailable": "The service does not answer at the moment. Try again.",
 }
 

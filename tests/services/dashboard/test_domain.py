@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.dashboard.domain import navigation, numbers, passwords, plots, quotas, series, throttle, times, words
+from services.dashboard.domain import (
+    coupons,
+    navigation,
+    numbers,
+    passwords,
+    plots,
+    quotas,
+    series,
+    throttle,
+    times,
+    words,
+)
 from services.dashboard.domain.accounts import device_of, shortened
 from services.dashboard.domain.health import verdict
 from services.dashboard.domain.permissions import ACTIONS, may, weight
@@ -207,3 +218,50 @@ def test_devices_and_networks_in_words() -> None:
     assert shortened("203.0.113.9") == "203.0.x.x"
     assert shortened("2001:db8:1:2::/64") == "2001:db8:x"
     assert shortened("unknown") == "unknown"
+
+
+COUPON = {
+    "deleted_at": None,
+    "active": True,
+    "starts_at": None,
+    "redemption_specific_date_value": None,
+    "redemption_times_value": None,
+    "times_redeemed": 3,
+    "coupon_discount_type": "percent",
+    "coupon_discount_amount": 12.5,
+    "coupon_discount_currency": None,
+    "coupon_duration_type": "days",
+    "coupon_duration_value": 45,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "live"),
+        ({"redemption_times_value": 4}, "live"),
+        ({"redemption_times_value": 3}, "used_up"),
+        ({"starts_at": "2026-11-24T13:34:01Z"}, "starts"),
+        ({"starts_at": "2026-11-24T13:34:00Z"}, "live"),
+        ({"redemption_specific_date_value": "2026-11-24T13:34:00Z"}, "ended"),
+        ({"active": False, "redemption_times_value": 3}, "inactive"),
+        ({"active": False, "deleted_at": "2026-11-01T00:00:00Z"}, "archived"),
+    ],
+)
+def test_a_coupon_has_one_state_with_a_word(changes: dict[str, object], state: str) -> None:
+    assert coupons.state_of(COUPON | changes, NOW) == state
+    assert words.state("coupon", state) is not words.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "12.5 % off for 45 days"),
+        ({"coupon_discount_amount": 100, "coupon_duration_type": "once"}, "100 % off once"),
+        ({"coupon_duration_type": "months", "coupon_duration_value": 1}, "12.5 % off for 1 month"),
+        ({"coupon_discount_type": "static", "coupon_duration_type": "lifetime"}, "12.5 off for ever"),
+        ({"coupon_discount_type": "static", "coupon_discount_currency": "EUR"}, "EUR 12.50 off for 45 days"),
+    ],
+)
+def test_terms_are_one_phrase(changes: dict[str, object], text: str) -> None:
+    assert coupons.terms(COUPON | changes) == text

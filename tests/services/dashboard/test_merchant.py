@@ -1,4 +1,4 @@
-"""The merchant's pages, on the real services: orders of codes, partners."""
+"""The merchant's pages, on the real services: orders of codes, partners, coupons."""
 
 import re
 import uuid
@@ -158,3 +158,44 @@ async def test_partners_are_listed_granted_codes_and_suspended(shop: Shop) -> No
     foreign = await shop.dashboard.signed_in("f@x.example", program_id=await shop.program())
     assert (await foreign.get(path)).status == 404
     assert "No partner yet" in (await foreign.get("/merchant/partners")).text
+
+
+@pytest.mark.timeout(120)
+async def test_coupons_are_listed_switched_and_archived(shop: Shop) -> None:
+    terms = {"coupon_discount_type": "percent", "coupon_discount_amount": 25, "coupon_duration_type": "once"}
+    body = {"name": "<Winter>", **terms, "redemption_times_status": True, "redemption_times_value": 24}
+    made = (await shop.call("POST", "/v1/coupons", body))["data"]
+    path = f"/merchant/coupons/{made['id']}"
+    merchant = await shop.merchant()
+    listed = (await merchant.get("/merchant/coupons")).text
+    assert "&lt;Winter&gt;" in listed
+    assert "25 % off once" in listed
+    assert "0 of 24" in listed
+    assert f'href="{path}"' in (await merchant.get("/merchant")).text
+    assert "No coupon matches" in (await merchant.get("/merchant/coupons?name=summer")).text
+
+    looking = await shop.merchant(email="l@x.example", grade="look")
+    seen = await looking.get(path)
+    assert seen.status == 200
+    assert f"{path}/" not in seen.text
+    for act in ("on", "off", "archive"):
+        assert (await looking.post(f"{path}/{act}")).status == 403
+
+    await merchant.get(path)
+    assert (await merchant.post(f"{path}/off")).status == 303
+    off = await merchant.get(path)
+    assert "Switched off</span>" in off.text
+    assert f"{path}/on" in off.text
+    assert "&lt;Winter&gt;" in (await merchant.get("/merchant/coupons?active=false")).text
+    assert (await merchant.post(f"{path}/on")).status == 303
+    assert (await shop.call("GET", f"/v1/coupons/{made['id']}"))["data"]["active"] is True
+
+    needed = next(each for each in (await shop.call("GET", "/v1/coupons"))["data"] if each["is_partner_coupon"])
+    refused = await merchant.post(f"/merchant/coupons/{needed['id']}/archive")
+    assert refused.status == 422
+    assert "it has to stay" in refused.text
+    ask = await merchant.get(f"{path}/archive")
+    assert "It was never redeemed" in ask.text
+    assert (await merchant.post(f"{path}/archive", form_of(ask))).location == "/merchant/coupons?note=coupon_archived"
+    assert "&lt;Winter&gt;" not in (await merchant.get("/merchant/coupons")).text
+    assert "Archived</span>" in (await merchant.get(path)).text
