@@ -130,6 +130,8 @@ NOTES: Final[Mapping[str, str]] = {
     "minted": "Minted. Copy its link, or draw it as a QR code.",
     "letters_replayed": "The messages are back in their queue.",
     "letters_purged": "The messages are removed.",
+    "order_placed": "Ordered. The merchant decides; the state is below.",
+    "order_cancelled": "The order is cancelled.",
     "order_approved": "Approved. The partner can mint the codes.",
     "order_refused": "Refused. The partner sees your reason.",
     "partner_approved": "Approved. The partner can mint.",
