@@ -94,9 +94,9 @@ class PaymentBody(RequestModel):
     """A payment, in minor units of the statement's currency."""
 
     amount_minor: MinorUnits
-    currency: Currency | None = None
+    currency: Currency | None = Field(None, description="That of the statement; null only for one that has none.")
     reference: Reference = Field(description="Your name for the payment, such as a transfer's number.")
-    paid_at: Instant | None = Field(None, description="By default now.")
+    paid_at: Instant | None = Field(None, description="Not in the future; by default now.")
 
 
 class TakeBackBody(RequestModel):

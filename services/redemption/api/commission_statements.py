@@ -24,6 +24,7 @@ from services.redemption.api.commission_shapes import (
 )
 from services.redemption.api.context import once, use_cases
 from services.redemption.domain.commission_statements import Payment, StatementFilter, StatementPlace
+from services.redemption.domain.moments import CLOCK_ALLOWANCE
 from services.redemption.usecases.commission_statements import ShownStatement
 from shared.idempotency import Answer, Once
 from shared.known_ids import NOBODY
@@ -149,6 +150,8 @@ async def pay(request: Request) -> web.StreamResponse:
     """
     body, cases = request.body(PaymentBody), use_cases(request)
     now = cases.clock()
+    if body.paid_at is not None and body.paid_at > now + CLOCK_ALLOWANCE:
+        raise invalid_field("paid_at", "The paid_at field must not be in the future.")
     payment = Payment(
         id=cases.new_id(),
         amount_minor=body.amount_minor,

@@ -5,7 +5,7 @@ import csv
 import hashlib
 import json
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -65,6 +65,14 @@ class TestPayments:
             refused = await pay(life, march, **other)
             assert (refused.status, refused.body["code"]) == (409, "already_paid")
         assert (await life.ask(month="2026-03")).data[0]["state"] == "paid"
+
+    async def test_what_is_paid_was_not_paid_in_the_future(self, life: Life, march: dict[str, Any]) -> None:
+        now = life.shop.decider.now
+        late = await pay(life, march, paid_at=(now + timedelta(seconds=61)).isoformat(), **PAYMENT)
+        assert (late.status, list(late.body["errors"])) == (422, ["paid_at"])
+        assert (await life.ask(month="2026-03")).data[0]["state"] == "closed"
+        clocks_differ = await pay(life, march, paid_at=(now + timedelta(seconds=60)).isoformat(), **PAYMENT)
+        assert (clocks_differ.status, clocks_differ.data["state"]) == (201, "paid")
 
     async def test_a_payment_is_taken_back_with_a_reason_and_stays_on_record(
         self, life: Life, march: dict[str, Any]
