@@ -12,7 +12,7 @@ from jinja2.runtime import Context
 
 from services.dashboard.api.parts import Missing
 from services.dashboard.api.static import Static
-from services.dashboard.domain import coupons, numbers, times, words
+from services.dashboard.domain import coupons, customers, numbers, times, words
 from services.dashboard.domain.accounts import shortened
 
 FOLDER: Final = Path(__file__).parent.parent / "templates"
@@ -101,6 +101,7 @@ _FILTERS: Final = {
     "signed": numbers.signed,
     "money": numbers.money,
     "terms": coupons.terms,
+    "masked": customers.masked,
     "coupon_state": _coupon_state,
     "plural": numbers.plural,
     "share": numbers.share,

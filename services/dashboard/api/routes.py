@@ -8,6 +8,7 @@ from services.dashboard.api.merchant import coupons as merchant_coupons
 from services.dashboard.api.merchant import orders as merchant_orders
 from services.dashboard.api.merchant import overview as merchant_overview
 from services.dashboard.api.merchant import partners as merchant_partners
+from services.dashboard.api.merchant import redemptions as merchant_redemptions
 from services.dashboard.api.operator import accounts as operator_accounts
 from services.dashboard.api.operator import dead_queues as operator_dead_queues
 from services.dashboard.api.operator import overview as operator_overview
@@ -30,6 +31,7 @@ PAGES: Final[tuple[PageRoute, ...]] = (
     *merchant_orders.PAGES.all,
     *merchant_partners.PAGES.all,
     *merchant_coupons.PAGES.all,
+    *merchant_redemptions.PAGES.all,
     *operator_overview.PAGES.all,
     *operator_accounts.PAGES.all,
     *operator_dead_queues.PAGES.all,

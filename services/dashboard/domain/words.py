@@ -108,6 +108,13 @@ MOVES: Final[Mapping[str, str]] = {
     "refund": "Given back",
 }
 
+# What becomes of the use of a redemption that is taken back, by the coupon's policy.
+RELEASES: Final[Mapping[str, str]] = {
+    "always": "Its use is free again: the code can be redeemed once more.",
+    "until_expiry": "Its use is free again, unless its code has expired.",
+    "never": "Its use stays taken: the coupon says so.",
+}
+
 # What a redirect says on the page that follows: `?note=`. Only these texts can be shown.
 NOTES: Final[Mapping[str, str]] = {
     "signed_out": "You are signed out.",
@@ -140,6 +147,7 @@ NOTES: Final[Mapping[str, str]] = {
     "coupon_on": "Switched on. Its codes can be redeemed.",
     "coupon_off": "Switched off. Its codes are refused.",
     "coupon_archived": "The coupon and its codes are archived.",
+    "redemption_voided": "The redemption is taken back.",
 }
 
 # What a service's refusal means to the person at the page, by its code. A refusal without a sentence shows its own.

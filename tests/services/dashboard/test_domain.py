@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from services.dashboard.domain import (
     coupons,
+    customers,
     navigation,
     numbers,
     passwords,
@@ -265,3 +266,17 @@ def test_a_coupon_has_one_state_with_a_word(changes: dict[str, object], state: s
 )
 def test_terms_are_one_phrase(changes: dict[str, object], text: str) -> None:
     assert coupons.terms(COUPON | changes) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("sara@example.org", "s…@example.org"),
+        ("s@example.org", "s…@example.org"),
+        ('"a@b"@example.org', '"…@example.org'),
+        ("@example.org", "…@example.org"),
+        ("cust-4471", "cust-4471"),
+    ],
+)
+def test_an_address_is_masked_and_another_id_stays(text: str, shown: str) -> None:
+    assert customers.masked(text) == shown

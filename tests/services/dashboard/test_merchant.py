@@ -1,5 +1,6 @@
-"""The merchant's pages, on the real services: orders of codes, partners, coupons."""
+"""The merchant's pages, on the real services: orders of codes, partners, coupons, redemptions."""
 
+import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator
@@ -199,3 +200,51 @@ async def test_coupons_are_listed_switched_and_archived(shop: Shop) -> None:
     assert (await merchant.post(f"{path}/archive", form_of(ask))).location == "/merchant/coupons?note=coupon_archived"
     assert "&lt;Winter&gt;" not in (await merchant.get("/merchant/coupons")).text
     assert "Archived</span>" in (await merchant.get(path)).text
+
+
+@pytest.mark.timeout(120)
+async def test_redemptions_are_listed_with_masked_customers_and_voided(shop: Shop) -> None:
+    terms = {"coupon_discount_type": "percent", "coupon_discount_amount": 25, "coupon_duration_type": "once"}
+    await shop.call("POST", "/v1/coupons", {"name": "Winter", **terms, "promotion_codes": [{"code": "WINTER26"}]})
+    merchant = await shop.merchant()
+    assert "No redemption yet" in (await merchant.get("/merchant/redemptions")).text
+    bought = {"codes": ["WINTER26"], "order_ref": "A <1>", "customer": {"id": "sara@example.org"}}
+    order = {"currency": "EUR", "subtotal": 8990}
+    redeemed = await until_redeemed(shop, {**bought, "order": order})
+    listed = (await merchant.get("/merchant/redemptions")).text
+    assert "s…@example.org" in listed
+    assert "sara@" not in listed
+    assert "A &lt;1&gt;" in listed
+    assert "EUR 22.48" in listed or "EUR 22.47" in listed
+    assert "No redemption matches" in (await merchant.get("/merchant/redemptions?status=voided")).text
+
+    path = f"/merchant/redemptions/{redeemed['id']}/void"
+    looking = await shop.merchant(email="l@x.example", grade="look")
+    seen = await looking.get("/merchant/redemptions")
+    assert "s…@example.org" in seen.text
+    assert path not in seen.text
+    assert (await looking.post(path)).status == 403
+
+    ask = await merchant.get(path)
+    assert "Its use is free again" in ask.text
+    done = await merchant.post(path, {**form_of(ask), "reason": "Fraud"})
+    assert done.location == "/merchant/redemptions?note=redemption_voided"
+    assert "Taken back</span>" in (await merchant.get("/merchant/redemptions?status=voided")).text
+    found = await shop.call("GET", f"/v1/redemptions/{redeemed['id']}", service="redemption")
+    assert (found["data"]["status"], found["data"]["void_reason"]) == ("voided", "Fraud")
+    assert "It is taken back already" in (await merchant.get(path)).text
+    foreign = await shop.dashboard.signed_in("f@x.example", program_id=await shop.program())
+    assert (await foreign.get(path)).status == 404
+
+
+async def until_redeemed(shop: Shop, bought: dict[str, Any]) -> Any:
+    """Redeem a code as soon as its event has reached the redemption service."""
+    headers = {"Authorization": f"Bearer {shop.key}"}
+    url = shop.running["redemption"].url + "/v1/redemptions"
+    async with asyncio.timeout(30):
+        while True:
+            async with shop.dashboard.http.post(url, json=bought, headers=headers) as answer:
+                body = await answer.json()
+            if answer.status in {200, 201}:
+                return body["data"]["redemptions"][0]
+            await asyncio.sleep(0.1)
