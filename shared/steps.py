@@ -35,10 +35,16 @@ class Span:
     zone: str | None
 
     def bounds(self, zone: tzinfo, now: datetime) -> Sequence[datetime]:
-        """Return the bounds of its steps; a bare date as its end belongs to it. Raises TooManySteps."""
+        """Return the bounds of its steps; a bare date as its end belongs to it. Raises TooManySteps and BeginsLate."""
         until = _moment(self.until, zone, days=1) or now
         since = _moment(self.since, zone, days=0) or until - _USUAL
+        if self.until is None and since > until:
+            raise BeginsLate
         return bounds_of(since, until, self.step, zone)
+
+
+class BeginsLate(Exception):
+    """A span until now begins later."""
 
 
 class TooManySteps(Exception):

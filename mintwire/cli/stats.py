@@ -129,7 +129,8 @@ async def redemptions(
     target = read_target()
     query = {"coupon_id": coupon, "group_by": by if by in (None, "reason") else f"{by}_id"}
     url = address(target.redemption_url, "v1", "stats", "redemptions")
-    columns = _REDEMPTIONS[::-1] if by == "reason" else _REDEMPTIONS
+    # A redemption or a void has no reason.
+    columns = _REDEMPTIONS[-1:] if by == "reason" else _REDEMPTIONS
     await _count(target, url, query, span, columns, as_json)
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from shared.known_ids import NOBODY
 from shared.modes import shown_id
-from shared.steps import MOST_STEPS, Counted, Span, StatsFilter, Step, TooManySteps, TooMuch
+from shared.steps import MOST_STEPS, BeginsLate, Counted, Span, StatsFilter, Step, TooManySteps, TooMuch
 from shared.web.models import InstantOrDate, Moment, QueryInt, QueryModel, ResponseModel, Timezone, window
 from shared.web.problems import invalid_field
 from shared.web.request import Request
@@ -113,9 +113,11 @@ def series_of(
 
 @contextmanager
 def refusing_too_much() -> Iterator[None]:
-    """Answer 422 for a span that has too many steps or figures."""
+    """Answer 422 for a span that has too many steps or figures, or none because it begins after now."""
     try:
         yield
+    except BeginsLate:
+        raise invalid_field("from", "The from field must not lie after now without a to field.") from None
     except TooManySteps:
         raise invalid_field("step", f"The span has more than {MOST_STEPS:,} such steps.", "too_many_points") from None
     except TooMuch:

@@ -1,6 +1,7 @@
 """Steps cover a span without gap or overlap, and begin where the clocks of the zone say so."""
 
 from bisect import bisect_left, bisect_right
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -9,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.steps import LEVELS, MOST_STEPS, QUARTER, Piece, Step, TooManySteps, bounds_of, pieces_of, quarter_of
+from shared.steps import (
+    LEVELS,
+    MOST_STEPS,
+    QUARTER,
+    BeginsLate,
+    Piece,
+    Span,
+    Step,
+    TooManySteps,
+    bounds_of,
+    pieces_of,
+    quarter_of,
+)
 
 ZONES = (
     "UTC",
@@ -75,6 +88,15 @@ def test_a_thousand_steps_are_the_most() -> None:
             bounds_of(start, start + timedelta(days=1001), step, UTC)
     with pytest.raises(TooManySteps):
         bounds_of(datetime(1970, 1, 1, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC), "1d", UTC)
+
+
+def test_a_span_until_now_that_begins_later_is_refused() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    later = Span(since=now + QUARTER, until=None, step="15m", zone=None)
+    with pytest.raises(BeginsLate):
+        later.bounds(UTC, now)
+    assert len(replace(later, since=now).bounds(UTC, now)) == 2
+    assert len(replace(later, until=now + 2 * QUARTER).bounds(UTC, now)) == 2
 
 
 @given(

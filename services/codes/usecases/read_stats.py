@@ -24,7 +24,10 @@ class ReadStats:
     clock: Clock
 
     async def filter(self, wanted: StatsFilter, span: Span, coupon: str | None) -> tuple[StatsFilter, str]:
-        """Return what is wanted with its bounds and its coupon, and the zone; raises TooManySteps and TooMuch."""
+        """Return what is wanted with its bounds and its coupon, and the zone.
+
+        Raises TooManySteps, BeginsLate and TooMuch.
+        """
         async with self.database.connection() as connection:
             zone, coupon_id = span.zone, None
             if zone is None:

@@ -22,7 +22,10 @@ class ReadStats:
     clock: Clock
 
     async def filter(self, wanted: StatsFilter, span: Span, coupon: str | None) -> tuple[StatsFilter, str]:
-        """Return what is wanted with its bounds and its coupon, and the zone; raises TooManySteps and TooMuch."""
+        """Return what is wanted with its bounds and its coupon, and the zone.
+
+        Raises TooManySteps, BeginsLate and TooMuch.
+        """
         async with self.database.connection() as connection:
             zone = span.zone or await read_timezone(connection, wanted.program_id)
             coupon_id = None

@@ -19,7 +19,10 @@ class ReadStats:
     clock: Clock
 
     async def filter(self, wanted: DeliveryStatsFilter, span: Span) -> tuple[DeliveryStatsFilter, str]:
-        """Return what is wanted with its bounds, and the zone; raises TooManySteps and TooMuch."""
+        """Return what is wanted with its bounds, and the zone.
+
+        Raises TooManySteps, BeginsLate and TooMuch.
+        """
         zone = span.zone
         if zone is None:
             async with self.database.connection() as connection:
