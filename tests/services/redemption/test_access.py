@@ -65,7 +65,11 @@ async def test_the_role_touches_its_schema_and_the_views_published_for_it_and_no
     parts = {f"{service}.customer_{name}_v1" for service in ("codes", "webhooks") for name in ("parts", "lines")}
     assert (
         others
-        == {f"codes.{view}_v1" for view in ("redeemable", "credential", "tenant", "coupon", "erased_events")} | parts
+        == {
+            f"codes.{view}_v1"
+            for view in ("redeemable", "credential", "tenant", "coupon", "erased_events", "demo_program")
+        }
+        | parts
     )
     assert all(row["name"].startswith("redemption.") for row in rows if row["may_write"])
     assert {"codes.promotion_codes", "codes.api_keys"} <= {row["name"] for row in rows if not row["may_read"]}
