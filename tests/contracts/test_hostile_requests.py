@@ -24,7 +24,7 @@ from tests.databases import SERVICES, Database
 from tests.running import RunningService, running_services
 
 KEY = "mw_sk_AKeyThatMustNotBeRepeated"
-LONG = KEY * 300
+LONG = KEY * 1200
 
 MALFORMED = [
     f"GET / HTTP/1.1\r\nHost: a\r\nX-Partner-Key: {KEY}\r\r\n\r\n",
