@@ -15,7 +15,7 @@ from services.dashboard.api.parts import Missing
 from services.dashboard.api.security import csrf_token
 from services.dashboard.api.site import Site
 from services.dashboard.clients.errors import ServiceDown
-from services.dashboard.clients.service import Answer, ServiceClient
+from services.dashboard.clients.service import DEADLINE_SECONDS, Answer, ServiceClient
 from services.dashboard.domain import navigation, permissions, words
 from services.dashboard.domain.accounts import Viewer
 from services.dashboard.domain.errors import NothingThere
@@ -42,10 +42,16 @@ class Asking:
         return await self._call("GET", _filled(path, parts), query)
 
     async def post(
-        self, path: str, *parts: object, body: Mapping[str, Any] | None = None, once: bool = False
+        self,
+        path: str,
+        *parts: object,
+        body: Mapping[str, Any] | None = None,
+        once: bool = False,
+        seconds: float = DEADLINE_SECONDS,
     ) -> Answer:
         """Do something; `once` makes a second submit of the same form a repeat, which `is_replayed` tells."""
-        return await self._call("POST", _filled(path, parts), body=body or {}, key=self.page.form_id if once else None)
+        key = self.page.form_id if once else None
+        return await self._call("POST", _filled(path, parts), body=body or {}, key=key, seconds=seconds)
 
     async def patch(self, path: str, *parts: object, body: Mapping[str, Any]) -> Answer:
         """Change something."""
@@ -62,9 +68,11 @@ class Asking:
         query: Mapping[str, str | int | None] | None = None,
         body: Mapping[str, Any] | None = None,
         key: str | None = None,
+        seconds: float = DEADLINE_SECONDS,
     ) -> Answer:
         self.page.count_call()
-        return await self.client.call(self.page.acting, method, path, query, body, idempotency_key=key)
+        acting = self.page.acting
+        return await self.client.call(acting, method, path, query, body, idempotency_key=key, seconds=seconds)
 
 
 class Page:

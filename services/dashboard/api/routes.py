@@ -14,6 +14,7 @@ from services.dashboard.api.operator import dead_queues as operator_dead_queues
 from services.dashboard.api.operator import overview as operator_overview
 from services.dashboard.api.pages import PageRoute
 from services.dashboard.api.partner import codes as partner_codes
+from services.dashboard.api.partner import deliveries as partner_deliveries
 from services.dashboard.api.partner import orders as partner_orders
 from services.dashboard.api.partner import overview as partner_overview
 from shared.web import Route
@@ -27,6 +28,7 @@ PAGES: Final[tuple[PageRoute, ...]] = (
     *partner_overview.PAGES.all,
     *partner_codes.PAGES.all,
     *partner_orders.PAGES.all,
+    *partner_deliveries.PAGES.all,
     *merchant_overview.PAGES.all,
     *merchant_orders.PAGES.all,
     *merchant_partners.PAGES.all,

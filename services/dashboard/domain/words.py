@@ -59,11 +59,12 @@ STATES: Final[Mapping[str, Mapping[str, State]]] = {
     },
     "delivery": {
         "pending": State("Waiting", "clock", "wait"),
-        "sending": State("On its way", "again", "wait"),
+        "in_flight": State("On its way", "again", "wait"),
+        "paused": State("Endpoint paused", "pause", "wait"),
         "succeeded": State("Arrived", "okc", "ok"),
-        "failing": State("Failed, will be tried again", "warn", "warn"),
+        "failed": State("Failed", "xc", "bad"),
         "dead": State("Dead", "xc", "bad"),
-        "cancelled": State("Cancelled", "minus", "off"),
+        "canceled": State("Cancelled", "minus", "off"),
     },
     "job": {
         "queued": State("Queued", "clock", "wait"),
@@ -137,6 +138,7 @@ NOTES: Final[Mapping[str, str]] = {
     "minted": "Minted. Copy its link, or draw it as a QR code.",
     "letters_replayed": "The messages are back in their queue.",
     "letters_purged": "The messages are removed.",
+    "delivery_sent": "Sent. What came back is the newest attempt.",
     "order_placed": "Ordered. The merchant decides; the state is below.",
     "order_cancelled": "The order is cancelled.",
     "order_approved": "Approved. The partner can mint the codes.",
@@ -167,6 +169,17 @@ REFUSALS: Final[Mapping[str, str]] = {
     "partner_coupon_needed": "The codes that partners mint belong to this coupon, so it has to stay.",
     "too_many_codes": "It has more codes than can be archived at once. Switch it off instead.",
     "temporarily_unavailable": "The service does not answer at the moment. Try again.",
+}
+
+# Why a receiver gave no answer.
+NO_ANSWER: Final[Mapping[str | None, str]] = {
+    "blocked_address": "Address not allowed",
+    "connect_failed": "No connection",
+    "connect_timeout": "No connection in time",
+    "tls_failed": "TLS failed",
+    "timeout": "No answer in time",
+    "connection_lost": "Connection lost",
+    "invalid_answer": "Not HTTP",
 }
 
 # A part of a page whose service does not answer.

@@ -1,7 +1,7 @@
 """A dashboard beside real services, with a program and a partner whose accounts sign in to it."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ class PartnerSide:
     """A partner's program, and the dashboard that its accounts use."""
 
     dashboard: Dashboard
-    codes_url: str
+    urls: Mapping[str, str]
     program_id: str
     program_key: str
     partner_id: str
@@ -31,7 +31,7 @@ class PartnerSide:
 
     async def decide(self, path: str, body: Any) -> Any:
         """Send something to the codes service as the merchant."""
-        return await _send(self.dashboard, self.codes_url + path, body, self.program_key)
+        return await _send(self.dashboard, self.urls["codes"] + path, body, self.program_key)
 
 
 async def _send(dashboard: Dashboard, url: str, body: Any, key: str = OPERATOR_TOKEN) -> Any:
@@ -62,4 +62,4 @@ async def partner_side(
         partner = {"name": "North", "prefix": "NORTH", "status": "active"}
         partner_id = (await _send(dashboard, f"{url}/v1/partners", partner, key))["id"]
         await _send(dashboard, f"{url}/v1/partners/{partner_id}/quota", {"amount": quota})
-        yield PartnerSide(dashboard, url, made["id"], key, partner_id)
+        yield PartnerSide(dashboard, running.urls, made["id"], key, partner_id)
