@@ -30,6 +30,8 @@ async def orders(page: Page) -> web.Response:
 @PAGES.get(_PATH + "/new", "orders.place")
 async def ask_place(page: Page) -> web.Response:
     """Say what the order is for and what follows."""
+    if "count" not in page.http.query:
+        return page.redirect(_PATH)
     if errors := _errors(page.query("count")):
         return await _listed(page, errors, page.http.query)
     return _question(page, page.query, {})
