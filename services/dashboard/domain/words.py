@@ -109,7 +109,7 @@ MOVES: Final[Mapping[str, str]] = {
     "refund": "Given back",
 }
 
-# What becomes of the use of a redemption that is taken back, by the coupon's policy.
+# Whether the use of a redemption that is taken back is free again, by the coupon's policy.
 RELEASES: Final[Mapping[str, str]] = {
     "always": "Its use is free again: the code can be redeemed once more.",
     "until_expiry": "Its use is free again, unless its code has expired.",
@@ -165,7 +165,7 @@ REFUSALS: Final[Mapping[str, str]] = {
     "code_order_decided": "This order is decided already. What is shown is its state now.",
     "code_order_unpaid": "This order is granted by its payment, not by your approval.",
     "partner_inactive": "The partner is not active. Approve the partner first.",
-    "quota_would_be_negative": "So many codes are not left. Take fewer back.",
+    "quota_would_be_negative": "The partner has fewer codes left than that. Take fewer back.",
     "partner_coupon_needed": "The codes that partners mint belong to this coupon, so it has to stay.",
     "too_many_codes": "It has more codes than can be archived at once. Switch it off instead.",
     "temporarily_unavailable": "The service does not answer at the moment. Try again.",

@@ -141,7 +141,7 @@ async def test_partners_are_listed_granted_codes_and_suspended(shop: Shop) -> No
     take = {**form_of(await merchant.get(f"{path}/grant")), "kind": "take", "reason": "Too many"}
     refused = await merchant.post(f"{path}/grant", {**take, "amount": "1201"})
     assert refused.status == 422
-    assert "So many codes are not left" in refused.text
+    assert "has fewer codes left than that" in refused.text
     assert (await merchant.post(f"{path}/grant", {**take, "amount": "200"})).status == 303
     page = (await merchant.get(path)).text
     assert "Granted: Invoice &lt;118&gt;" in page
@@ -248,3 +248,15 @@ async def until_redeemed(shop: Shop, bought: dict[str, Any]) -> Any:
             if answer.status in {200, 201}:
                 return body["data"]["redemptions"][0]
             await asyncio.sleep(0.1)
+
+
+async def test_a_list_says_that_its_service_is_away_and_one_thing_is_a_503(dashboard: Dashboard) -> None:
+    merchant = await dashboard.signed_in()
+    services = {"orders": "codes", "partners": "codes", "coupons": "codes", "redemptions": "redemption"}
+    for name, service in services.items():
+        listed = await merchant.get(f"/merchant/{name}")
+        assert listed.status == 200
+        assert f"The {service} service does not answer" in listed.text
+        assert " yet</h2>" not in listed.text
+        one = f"/merchant/{name}/{uuid.uuid4()}" + ("/void" if name == "redemptions" else "")
+        assert (await merchant.get(one)).status == 503
