@@ -140,7 +140,7 @@ async def crowd(service: Service, database: Database, program: Owner) -> AsyncIt
         await connection.execute(MAKE_IDS)
         # As after a large import: nothing is known yet of which pages an index alone suffices for.
         await connection.execute("ALTER TABLE promotion_codes SET (autovacuum_enabled = false)")
-        # Neither foreign keys, checked row by row, nor the twins of test mode are what is tried here.
+        # Neither foreign keys, checked row by row, nor the test-mode copies are what is tried here.
         await connection.execute("SET session_replication_role = replica")
         async with connection.transaction():
             for statement in FILLING:
