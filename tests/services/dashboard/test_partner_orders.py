@@ -54,6 +54,12 @@ async def test_a_partner_orders_codes_and_cancels_what_waits(
         assert late.status == 404
         assert "No order matches" in (await partner.get(f"{PAGE}?state=refused")).text
 
+        assert (await partner.post(PAGE, {"count": "9"})).status == 303
+        order_id = _CANCEL.findall((await partner.get(PAGE)).text)[0].split("/")[3]
+        await side.decide(f"/v1/code-orders/{order_id}/refuse", {"reason": "Ask <us> first"})
+        listed = (await partner.get(f"{PAGE}?state=refused")).text
+        assert 'Refused</span><br><span class="small muted">Ask &lt;us&gt; first</span></td>' in listed
+
         assert (await partner.post(PAGE, {"count": "20", "reference": "PO-2"})).status == 303
         order_id = _CANCEL.findall((await partner.get(PAGE)).text)[0].split("/")[3]
         await side.decide(f"/v1/code-orders/{order_id}/approve", {})
