@@ -1,4 +1,4 @@
-"""One browser for all tests of this folder, on the stack that all system tests share, signed in once per account."""
+"""A browser for the tests of a file, on the stack that all system tests share, signed in once per account."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -68,9 +68,10 @@ class Watched:
             self.faults.append(f"{status} {url}")
 
 
-@pytest.fixture(scope="session")
+# While the driver runs, its event loop counts as the thread's, and no other test could run one of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The one browser."""
+    """The one browser of a file; it ends before the tests of another file begin."""
     ensure_chromium()
     # Its sandbox does not work for root.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -94,9 +95,9 @@ def sign_ins(stack: Stack) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def states(browser: Browser, base: str, sign_ins: dict[str, dict[str, Any]]) -> Callable[[str], StorageState]:
-    """Return the cookies of an account, which signs in once for the whole run."""
+    """Return the cookies of an account, which signs in once for all tests of a file."""
     kept: dict[str, StorageState] = {}
 
     def state(who: str) -> StorageState:
