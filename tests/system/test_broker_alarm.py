@@ -5,9 +5,9 @@ import asyncio
 import aiohttp
 import pytest
 
-from mintwire.stack.folder import SERVICES
 from shared.broker.operator.depths import depths
 from shared.broker.topology import WORK_QUEUES, dead_queue
+from tests.databases import SERVICES
 from tests.rabbitmq import Resource, alarm
 from tests.system.bystanders import bystanders
 from tests.system.signs import Signs

@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import asyncpg
 import pytest
 
-from mintwire.stack.folder import SERVICES
 from shared.broker.operator.depths import depths
 from shared.broker.topology import WORK_QUEUES, dead_queue
+from tests.databases import SERVICES
 from tests.system.bystanders import bystanders
 from tests.system.signs import Signs
 from tests.system.stack import Stack

@@ -104,7 +104,9 @@ def _listed(table: str) -> Iterator[str]:
     """Yield the commands of a table whose rows are like "| `key create`, `list` | …": the group is named once."""
     for row in table.splitlines()[2:]:
         first, *others = re.findall(r"`([^`]+)`", row.split("|")[1])
-        words = [word for word in first.split() if word.islower() and word.isalpha()]
+        words = [
+            word for word in first.split() if word.islower() and word[0].isalpha() and word.replace("-", "").isalpha()
+        ]
         yield " ".join(words)
         for name in others:
             yield " ".join([*words[:-1], name])

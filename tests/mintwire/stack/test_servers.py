@@ -180,7 +180,7 @@ class TestStacksOnGivenServers:
             for stack in (first, second):
                 assert stack.facts["database_url"] == dict(stack.given)["DATABASE_URL"]
                 assert stack.facts["amqp_url"] == own.broker_url("operator")
-                assert set(stack.pids()) == {"codes", "redemption", "webhooks", "receiver"}
+                assert set(stack.pids()) == {"codes", "redemption", "webhooks", "dashboard", "shop", "receiver"}
             assert not set(first.facts["services"].values()) & set(second.facts["services"].values())
             killed = first.pids()["codes"]
             os.kill(killed, signal.SIGKILL)

@@ -120,7 +120,7 @@ class Shop:
             headers["Idempotency-Key"] = idempotency
         async with self.http.request(method, path, headers=headers, json=json) as response:
             raw = await response.read()
-            body = await response.json(content_type=None) if raw else None
+            body = await response.json() if response.content_type.endswith("json") else None
             return Reply(response.status, response.headers.copy(), raw, body)
 
     async def redeem(self, *codes: str, ref: str = "order-1", idempotency: str | None = None, **body: Any) -> Reply:
