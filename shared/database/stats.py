@@ -7,11 +7,18 @@ changes off the list and adding them is one statement, so a process that dies at
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from shared.database.pool import Connection, Database
-from shared.database.rows import Values
-from shared.steps import LEVELS, QUARTER, Piece, pieces_of
+from shared.database.rows import Rows, Values
+from shared.steps import LEVELS, MOST_ROWS, QUARTER, Counted, Piece, StatsFilter, TooMuch, pieces_of
+
+F = TypeVar("F", bound=Counted)
+W = TypeVar("W", bound=StatsFilter)
+W_contra = TypeVar("W_contra", bound=StatsFilter, contravariant=True)
+
+Found: TypeAlias = tuple[list[F], datetime | None]
+"""Figures, and as of when they are exact: None while what an upgrade found is still counted."""
 
 INTERVAL_SECONDS: Final = 10.0
 # How many changes a transaction adds, so that it stays far below the time limit of a statement.
@@ -53,6 +60,53 @@ class AddUpStats:
             added += taken
             if taken < self.at_once:
                 return added
+
+
+class ReadFigures(Protocol[W_contra, F]):
+    """Reads figures in one statement; with `is_live` it adds the changes at once, and is None where there are too many.
+
+    Raises TooMuch.
+    """
+
+    async def __call__(self, connection: Connection, wanted: W_contra, *, is_live: bool) -> Found[F] | None:
+        """Read them."""
+
+
+async def read_added_up(database: Database, read: ReadFigures[W, F], wanted: W) -> Found[F]:
+    """Return figures with every change, or as of the last round where too many wait; raises TooMuch."""
+    async with database.connection() as connection:
+        for is_live in (True, False):
+            if (found := await read(connection, wanted, is_live=is_live)) is not None:
+                return found
+    raise TooMuch
+
+
+def asked_values(wanted: StatsFilter, *, is_live: bool) -> dict[str, Any]:
+    """Return the values that the statements of all services take."""
+    return {
+        "program_id": wanted.program_id,
+        "partner_id": wanted.partner_id,
+        "bounds": wanted.bounds,
+        "p": piece_columns(wanted.bounds),
+        "since": wanted.bounds[0],
+        "until": wanted.bounds[-1],
+        "group_by": wanted.group_by,
+        "groups": wanted.groups if wanted.group_by is not None else 1,
+        "is_live": is_live,
+        "most_changes": MOST_CHANGES,
+        "most_rows": MOST_ROWS,
+    }
+
+
+def found_in(rows: Sequence[Any], figure: Rows[F], *, is_live: bool) -> Found[F] | None:
+    """Return the figures of a statement's rows, of which each says how many changes there are; raises TooMuch."""
+    first = rows[0]
+    if first["changes"] > MOST_CHANGES:
+        return None
+    if first["stored"] > MOST_ROWS:
+        raise TooMuch
+    as_of = first["now"] if is_live else first["added_up_at"]
+    return [figure(row) for row in rows if row["step"] is not None], as_of
 
 
 def piece_columns(bounds: Sequence[datetime]) -> dict[str, list[Any]]:

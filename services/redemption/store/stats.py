@@ -3,14 +3,13 @@
 Triggers append the changes (`migrations/0340_stats_totals.sql`). Both are read by one statement, so their sum is exact.
 """
 
-from datetime import datetime
 from typing import Final
 
 from services.redemption.domain.stats import Figure
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement
-from shared.database.stats import LEVEL_COLUMNS, MOST_CHANGES, piece_columns
-from shared.steps import MOST_ROWS, StatsFilter, TooMuch
+from shared.database.stats import LEVEL_COLUMNS, Found, asked_values, found_in
+from shared.steps import StatsFilter
 
 # By all levels and slices at once; those by reason have only what has one. All is looked up one by one, however small
 # the table looks.
@@ -111,40 +110,19 @@ async def add_up(connection: Connection, limit: int) -> int:
     return added
 
 
-async def read_stats(
-    connection: Connection, wanted: StatsFilter, *, is_live: bool
-) -> tuple[list[Figure], datetime | None] | None:
-    """Return figures and as of when they are exact, which is None while an upgrade is still counted. Raises TooMuch.
-
-    With `is_live` the changes are added at once; None where there are too many.
-    """
+async def read_stats(connection: Connection, wanted: StatsFilter, *, is_live: bool) -> Found[Figure] | None:
+    """Read figures as `ReadFigures` says; raises TooMuch."""
     by_partner = wanted.partner_id is not None or wanted.group_by == "partner_id"
     by_coupon = wanted.coupon_id is not None or wanted.group_by == "coupon_id"
     rows = await connection.fetch(
         *READ_STATS(
-            program_id=wanted.program_id,
-            partner_id=wanted.partner_id,
+            **asked_values(wanted, is_live=is_live),
             coupon_id=wanted.coupon_id,
-            bounds=wanted.bounds,
-            p=piece_columns(wanted.bounds),
-            since=wanted.bounds[0],
-            until=wanted.bounds[-1],
             way="partner" if wanted.partner_id is not None else "coupon" if wanted.coupon_id is not None else "program",
             slice=2 * by_partner + by_coupon + 4 * (wanted.group_by == "reason"),
-            group_by=wanted.group_by,
-            groups=wanted.groups if wanted.group_by is not None else 1,
-            is_live=is_live,
-            most_changes=MOST_CHANGES,
-            most_rows=MOST_ROWS,
         )
     )
-    first = rows[0]
-    if first["changes"] > MOST_CHANGES:
-        return None
-    if first["stored"] > MOST_ROWS:
-        raise TooMuch
-    as_of = first["now"] if is_live else first["added_up_at"]
-    return [_figure(row) for row in rows if row["step"] is not None], as_of
+    return found_in(rows, _figure, is_live=is_live)
 
 
 _figure: Final = Rows(Figure)

@@ -8,9 +8,9 @@ from services.redemption.store.stats import add_up, read_stats
 from services.redemption.usecases.read_redemptions import coupon_named
 from shared.clock import Clock
 from shared.database.pool import Database
-from shared.database.stats import AddUpStats
+from shared.database.stats import AddUpStats, read_added_up
 from shared.known_ids import NOBODY
-from shared.steps import Span, StatsFilter, TooMuch
+from shared.steps import Span, StatsFilter
 from shared.times import zone_named
 
 
@@ -36,13 +36,7 @@ class ReadStats:
 
     async def __call__(self, wanted: StatsFilter) -> Stats:
         """Return figures; raises TooMuch."""
-        async with self.database.connection() as connection:
-            found = await read_stats(connection, wanted, is_live=True)
-            if found is None:
-                found = await read_stats(connection, wanted, is_live=False)
-        if found is None:
-            raise TooMuch
-        return Stats(*found)
+        return Stats(*await read_added_up(self.database, read_stats, wanted))
 
 
 def add_up_stats(database: Database) -> AddUpStats:

@@ -4,15 +4,13 @@ Triggers append the changes (`migrations/0340_stats.sql`). Both are read by one 
 """
 
 import uuid
-from datetime import datetime
 from typing import Final
 
 from services.webhooks.domain.figures import DeliveryStatsFilter, Figure
 from shared.database.filters import like_pattern
 from shared.database.pool import Connection
 from shared.database.rows import Rows, Statement
-from shared.database.stats import LEVEL_COLUMNS, MOST_CHANGES, piece_columns
-from shared.steps import MOST_ROWS, TooMuch
+from shared.database.stats import LEVEL_COLUMNS, Found, asked_values, found_in
 
 READ_TIMEZONE = "SELECT program_timezone FROM codes.tenant_v1 WHERE program_id = $1 AND partner_id IS NULL"
 # By all levels and slices at once; those by endpoint or reason have only what has one. All is looked up one by one,
@@ -137,46 +135,25 @@ async def add_up(connection: Connection, limit: int) -> int:
     return added
 
 
-async def read_stats(
-    connection: Connection, wanted: DeliveryStatsFilter, *, is_live: bool
-) -> tuple[list[Figure], datetime | None] | None:
-    """Return figures and as of when they are exact, which is None while an upgrade is still counted. Raises TooMuch.
-
-    With `is_live` the changes are added at once; None where there are too many.
-    """
+async def read_stats(connection: Connection, wanted: DeliveryStatsFilter, *, is_live: bool) -> Found[Figure] | None:
+    """Read figures as `ReadFigures` says; raises TooMuch."""
     by_endpoint = wanted.endpoint_id is not None or wanted.group_by == "endpoint_id"
     by_partner = by_endpoint or wanted.partner_id is not None or wanted.group_by == "partner_id"
     by_type = wanted.event_type is not None or wanted.group_by == "event_type"
     by_reason = wanted.reason is not None or wanted.group_by == "reason"
     rows = await connection.fetch(
         *READ_STATS(
-            program_id=wanted.program_id,
-            partner_id=wanted.partner_id,
+            **asked_values(wanted, is_live=is_live),
             endpoint_id=wanted.endpoint_id,
             event_type=like_pattern(wanted.event_type),
             reason=wanted.reason,
-            bounds=wanted.bounds,
-            p=piece_columns(wanted.bounds),
-            since=wanted.bounds[0],
-            until=wanted.bounds[-1],
             way=_way(wanted),
             slice=by_endpoint + 2 * by_partner + 4 * by_type + 8 * by_reason,
             by_endpoint=by_endpoint,
             by_reason=by_reason,
-            group_by=wanted.group_by,
-            groups=wanted.groups if wanted.group_by is not None else 1,
-            is_live=is_live,
-            most_changes=MOST_CHANGES,
-            most_rows=MOST_ROWS,
         )
     )
-    first = rows[0]
-    if first["changes"] > MOST_CHANGES:
-        return None
-    if first["stored"] > MOST_ROWS:
-        raise TooMuch
-    as_of = first["now"] if is_live else first["added_up_at"]
-    return [_figure(row) for row in rows if row["step"] is not None], as_of
+    return found_in(rows, _figure, is_live=is_live)
 
 
 def _way(wanted: DeliveryStatsFilter) -> str:

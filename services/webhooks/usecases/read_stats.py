@@ -6,8 +6,8 @@ from services.webhooks.domain.figures import DeliveryStats, DeliveryStatsFilter
 from services.webhooks.store.figures import add_up, read_stats, read_timezone
 from shared.clock import Clock
 from shared.database.pool import Database
-from shared.database.stats import AddUpStats
-from shared.steps import Span, TooMuch
+from shared.database.stats import AddUpStats, read_added_up
+from shared.steps import Span
 from shared.times import zone_named
 
 
@@ -31,13 +31,7 @@ class ReadStats:
 
     async def __call__(self, wanted: DeliveryStatsFilter) -> DeliveryStats:
         """Return figures; raises TooMuch."""
-        async with self.database.connection() as connection:
-            found = await read_stats(connection, wanted, is_live=True)
-            if found is None:
-                found = await read_stats(connection, wanted, is_live=False)
-        if found is None:
-            raise TooMuch
-        return DeliveryStats(*found)
+        return DeliveryStats(*await read_added_up(self.database, read_stats, wanted))
 
 
 def add_up_stats(database: Database) -> AddUpStats:

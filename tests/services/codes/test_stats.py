@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 import asyncpg
 import pytest
 
-from services.codes.store import stats
 from services.codes.usecases.read_stats import add_up_stats
+from shared.database import stats as shared_stats
 from shared.database.pool import Database as Pool
 from shared.database.pool import connect
 from shared.faults import TransientFault
@@ -240,7 +240,7 @@ async def test_too_many_changes_are_answered_as_of_the_last_round(life: Life, mo
     await add_up_stats(life.service.pool)()
     added_up = await ask(life.service, life.program.key, to=until)
     await life.service.generate(life.partners[0])
-    monkeypatch.setattr(stats, "MOST_CHANGES", 0)
+    monkeypatch.setattr(shared_stats, "MOST_CHANGES", 0)
     late = await ask(life.service, life.program.key, to=until)
     assert late["series"] == added_up["series"]
     assert datetime.fromisoformat(late["as_of"]) < datetime.fromisoformat(added_up["as_of"])

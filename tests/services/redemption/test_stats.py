@@ -16,8 +16,9 @@ import asyncpg
 import pytest
 
 from services.redemption.app import open_database
-from services.redemption.store import retention, stats
+from services.redemption.store import retention
 from services.redemption.usecases.read_stats import add_up_stats
+from shared.database import stats as shared_stats
 from shared.database.pool import Database as Pool
 from shared.faults import TransientFault
 from shared.modes import in_mode
@@ -149,7 +150,7 @@ async def test_a_figure_stays_when_its_refusals_are_gone(life: Life, pool: Pool,
 async def test_too_many_changes_are_answered_as_of_the_last_round(
     life: Life, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stats, "MOST_CHANGES", 0)
+    monkeypatch.setattr(shared_stats, "MOST_CHANGES", 0)
     await life.shop.redeem("CODE-0", ref="counted")
     until = (NOW + timedelta(days=1)).isoformat()
     assert (await ask(life.shop, to=until))["as_of"] is None
@@ -159,7 +160,7 @@ async def test_too_many_changes_are_answered_as_of_the_last_round(
     late = await ask(life.shop, to=until)
     assert late["series"] == counted["series"]
     assert datetime.fromisoformat(late["as_of"]) < datetime.fromisoformat(counted["as_of"])
-    monkeypatch.setattr(stats, "MOST_CHANGES", 1)
+    monkeypatch.setattr(shared_stats, "MOST_CHANGES", 1)
     assert (await ask(life.shop, to=until))["series"] != counted["series"]
 
 

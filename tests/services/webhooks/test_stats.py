@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 import asyncpg
 import pytest
 
-from services.webhooks.store import figures
 from services.webhooks.usecases.read_stats import add_up_stats
+from shared.database import stats as shared_stats
 from shared.database.pool import Database as Pool
 from shared.database.pool import connect
 from shared.faults import TransientFault
@@ -131,7 +131,7 @@ async def test_figures_stay_when_what_they_count_is_gone(life: Life) -> None:
 
 async def test_too_many_changes_are_answered_as_of_the_last_round(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
     service, key = life.service, life.merchant.program_key
-    monkeypatch.setattr(figures, "MOST_CHANGES", 0)
+    monkeypatch.setattr(shared_stats, "MOST_CHANGES", 0)
     await service.consume(code_redeemed(life.merchant))
     await life.rest()
     until = (service.clock() + timedelta(days=1)).isoformat()
