@@ -30,12 +30,12 @@ from aiohttp import web
 from prometheus_client import Counter, Histogram
 
 from bench.bare import shop_sql as sql
+from bench.bare.outbox import Outbox
 from bench.bare.shop import Ask, decide, verdicts, wanted_codes
 from shared.broker import topology
 from shared.broker.publisher import Publisher
 from shared.events.envelope import OutboxEvent
 
-GATHER_SECONDS = 0.25
 KNOWN_SECONDS = 5.0
 MOST_BYTES = 64 * 1024
 MOST_SECONDS = 7 * 24 * 3600
@@ -56,12 +56,9 @@ class Shop:
     """Processes waiting requests, one transaction after the other."""
 
     def __init__(self, pool: Any, publisher: Publisher) -> None:
-        self.pool, self.publisher = pool, publisher
+        self.pool, self.outbox = pool, Outbox(pool, publisher)
         self.waiting: list[Member] = []
         self.wake = asyncio.Event()
-        self.events: list[OutboxEvent] = []
-        self.to_publish = asyncio.Event()
-        self.confirmed: list[uuid.UUID] = []
 
     async def ask(self, ask: Ask) -> tuple[int, bytes]:
         """Return the status and the body of the answer."""
@@ -82,8 +79,7 @@ class Shop:
                 async with connection.transaction():
                     answers, events = await self._answer(connection, [ask for ask, _ in group])
                 if events:
-                    self.events += events
-                    self.to_publish.set()
+                    self.outbox.add(events)
                 for (_, waits), answer in zip(group, answers, strict=True):
                     waits.set_result(answer)
 
@@ -98,23 +94,6 @@ class Shop:
         if keep := [place for place in fresh if asks[place].keyed and kept[place][0] < 400]:
             await _keep(connection, [asks[place] for place in keep], [kept[place] for place in keep])
         return [kept[place] for place in range(len(asks))], events
-
-    async def publish(self) -> None:
-        """Publish committed events at once, because partners wait for them."""
-        while True:
-            self.to_publish.clear()
-            if not self.events:
-                await self.to_publish.wait()
-            batch, self.events = self.events[:500], self.events[500:]
-            self.confirmed += await self.publisher.publish_many(batch)
-
-    async def clear(self) -> None:
-        """Clear confirmed events."""
-        while True:
-            await asyncio.sleep(GATHER_SECONDS)
-            if self.confirmed:
-                ids, self.confirmed = self.confirmed, []
-                await self.pool.execute(sql.CLEAR, ids)
 
 
 async def _claim(connection: Any, asks: Sequence[Ask]) -> dict[int, tuple[int, bytes]]:
@@ -358,7 +337,7 @@ async def main(database_url: str, port: int, amqp_url: str) -> None:
         asyncpg.create_pool(database_url, min_size=8, max_size=8, reset=_no_reset, server_settings=settings) as pool,
     ):
         shop = Shop(pool, publisher)
-        workers = [asyncio.create_task(part) for part in (shop.work(), shop.publish(), shop.clear())]
+        workers = [asyncio.create_task(part) for part in (shop.work(), shop.outbox.publish(), shop.outbox.clear())]
         app = web.Application(client_max_size=MOST_BYTES)
         app.add_routes(Doors(shop).routes())
         runner = web.AppRunner(app, access_log=None)

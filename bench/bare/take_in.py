@@ -22,12 +22,12 @@ import uvloop
 from bench.bare import shop_sql as sql
 from bench.bare.chain import CHECKOUT, EXCHANGE, consume
 from bench.bare.checkout import Refused, decoded, order_of
+from bench.bare.outbox import Outbox
 from bench.bare.shop import Ask, decide
 from shared.broker.publisher import Publisher
 from shared.events.envelope import OutboxEvent
 
 LATEST = timedelta(hours=24)
-CLEAR_SECONDS = 0.25
 _MEMBERS = {"program_id", "order_ref", "codes", "customer", "order", "reservation_id", "attributes", "mode"}
 
 
@@ -63,10 +63,7 @@ class Consumer:
     """Takes what has arrived, decides it, and hands the events over once they are committed."""
 
     def __init__(self, pool: Any, publisher: Publisher) -> None:
-        self.pool, self.publisher = pool, publisher
-        self.events: list[OutboxEvent] = []
-        self.to_publish = asyncio.Event()
-        self.confirmed: list[uuid.UUID] = []
+        self.pool, self.outbox = pool, Outbox(pool, publisher)
 
     async def work(self, connection: Any) -> None:
         batches = await consume(connection, CHECKOUT)
@@ -81,8 +78,7 @@ class Consumer:
                         await message.reject(requeue=False)
                 async with database.transaction():
                     events = await self._take_in(database, read_ones)
-                self.events += events
-                self.to_publish.set()
+                self.outbox.add(events)
                 await batch[-1].ack(multiple=True)
 
     async def _take_in(self, database: Any, read_ones: list[tuple[str, str, bytes, Ask]]) -> list[OutboxEvent]:
@@ -93,23 +89,6 @@ class Consumer:
         asks = [ask for key, (_, ask) in reversed(first.items()) if key in fresh]
         _, events = await decide(database, asks) if asks else ([], [])
         return list(events)
-
-    async def publish(self) -> None:
-        """Publish committed events."""
-        while True:
-            self.to_publish.clear()
-            if not self.events:
-                await self.to_publish.wait()
-            batch, self.events = self.events[:500], self.events[500:]
-            self.confirmed += await self.publisher.publish_many(batch)
-
-    async def clear(self) -> None:
-        """Clear confirmed events."""
-        while True:
-            await asyncio.sleep(CLEAR_SECONDS)
-            if self.confirmed:
-                ids, self.confirmed = self.confirmed, []
-                await self.pool.execute(sql.CLEAR, ids)
 
 
 async def _no_reset(_: Any) -> None:
@@ -126,7 +105,10 @@ async def main(database_url: str, amqp_url: str) -> None:
     ):
         consumer, stop = Consumer(pool, publisher), asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-        workers = [asyncio.create_task(w) for w in (consumer.work(connection), consumer.publish(), consumer.clear())]
+        workers = [
+            asyncio.create_task(w)
+            for w in (consumer.work(connection), consumer.outbox.publish(), consumer.outbox.clear())
+        ]
         for worker in workers:
             worker.add_done_callback(lambda _: stop.set())
         print("ready", flush=True)
